@@ -43,7 +43,7 @@ type Instance struct {
 	Status      int32 // protos.OrchestrationStatus
 	Unfinished  bool  // false once Status is terminal: what the partial indexes are over
 
-	CreatedAt   int64
+	CreatedAt   int64 // in nanoseconds, as the caller gave it; all other times are µs
 	UpdatedAt   int64 // of this row; a read reports the newer of this and of the newest history row
 	CompletedAt int64
 	ScheduledAt int64
@@ -133,8 +133,8 @@ type Filter struct {
 	Statuses    []int32
 	IDPrefix    string // literal, no pattern characters
 	Name        string
-	CreatedFrom int64 // inclusive
-	CreatedTo   int64 // inclusive
+	CreatedFrom int64 // inclusive, in CreatedAt's unit
+	CreatedTo   int64 // inclusive, in CreatedAt's unit; 0 for no bound
 	// ByCompletion orders by (CompletedAt, ID), lists finished instances only
 	// and uses the two bounds below; else the order is by Key.
 	ByCompletion  bool

@@ -1,0 +1,28 @@
+package api
+
+import (
+	"time"
+
+	"github.com/perdure/perdure/api/protos"
+)
+
+// InstanceQuery selects instances; zero fields select all. Times are inclusive.
+type InstanceQuery struct {
+	Statuses    []protos.OrchestrationStatus
+	IDPrefix    string // literal
+	Name        string
+	ParentID    InstanceID
+	CreatedFrom time.Time
+	CreatedTo   time.Time
+	PageSize    int  // 0: 100; at most 1,000
+	Payloads    bool // read input, output and custom status
+	// Token resumes after the page that returned it; "" starts.
+	Token string
+}
+
+// InstancePage is one page of a query, in start order. Instances that are
+// started while paging may appear; none is skipped or repeated.
+type InstancePage struct {
+	Instances []*OrchestrationMetadata
+	Token     string // "" on the last page
+}

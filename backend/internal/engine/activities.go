@@ -1,0 +1,207 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/perdure/perdure/api"
+	"github.com/perdure/perdure/backend"
+)
+
+// addTask makes a scheduled activity an open task. The mutex is held.
+func (e *Engine) addTask(i *instance, ev *backend.HistoryEvent) {
+	t := &task{inst: i, event: ev}
+	if i.row != nil {
+		t.exec = i.row.ExecutionID
+	}
+	if i.tasks == nil {
+		i.tasks = map[int32]*task{}
+	}
+	i.tasks[ev.GetEventId()] = t
+	e.offerTask(t)
+}
+
+// offerTask hands a task to a waiting worker, the one that waited least, or queues it. The mutex is held.
+func (e *Engine) offerTask(t *task) {
+	if n := len(e.taskWait); n > 0 {
+		w := e.taskWait[n-1]
+		e.taskWait = e.taskWait[:n-1]
+		w <- t
+		return
+	}
+	e.queue.push(t)
+}
+
+// dropTask ends a task whose result is not wanted. The mutex is held.
+func (e *Engine) dropTask(t *task) {
+	t.over = true
+	if t.item != nil {
+		delete(e.running, t.item.SequenceNumber)
+		t.item.Lose()
+		t.item = nil
+	}
+}
+
+func (e *Engine) nextTask() *task {
+	for {
+		t, ok := e.queue.pop()
+		if !ok || !t.over {
+			return t
+		}
+	}
+}
+
+// GetActivityWorkItem hands out a task, if there is one.
+func (e *Engine) GetActivityWorkItem(context.Context) (*backend.ActivityWorkItem, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return nil, backend.ErrNotInitialized
+	}
+	t := e.nextTask()
+	if t == nil {
+		return nil, backend.ErrNoWorkItems
+	}
+	return e.handOut(t), nil
+}
+
+// AwaitActivityWorkItem blocks until it can hand out a task.
+func (e *Engine) AwaitActivityWorkItem(ctx context.Context) (*backend.ActivityWorkItem, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	e.mu.Lock()
+	for !e.closed {
+		if t := e.nextTask(); t != nil {
+			wi := e.handOut(t)
+			e.mu.Unlock()
+			return wi, nil
+		}
+		w := make(chan *task, 1)
+		e.taskWait = append(e.taskWait, w)
+		e.mu.Unlock()
+		select {
+		case t, ok := <-w:
+			e.mu.Lock()
+			if ok && !t.over {
+				wi := e.handOut(t)
+				e.mu.Unlock()
+				return wi, nil
+			}
+		case <-ctx.Done():
+			e.mu.Lock()
+			if !dropWaiter(&e.taskWait, w) {
+				if t, ok := <-w; ok && !t.over { // handed over at the same moment
+					e.offerTask(t)
+				}
+			}
+			e.mu.Unlock()
+			return nil, ctx.Err()
+		}
+	}
+	e.mu.Unlock()
+	return nil, backend.ErrNotInitialized
+}
+
+func (e *Engine) handOut(t *task) *backend.ActivityWorkItem {
+	e.nextItem++
+	t.attempt++
+	wi := &backend.ActivityWorkItem{
+		SequenceNumber: e.nextItem, InstanceID: api.InstanceID(t.inst.id), NewEvent: t.event, LockedBy: e.self,
+	}
+	wi.SetInfo(backend.ActivityInfo{
+		InstanceID: wi.InstanceID, ExecutionID: t.exec, TaskID: t.event.GetEventId(), Attempt: t.attempt,
+	})
+	t.item = wi
+	e.running[wi.SequenceNumber] = t
+	return wi
+}
+
+// claim takes a task back from the worker that ran it. The mutex is held.
+func (e *Engine) claim(wi *backend.ActivityWorkItem) (*task, error) {
+	if e.closed {
+		return nil, backend.ErrNotInitialized
+	}
+	if wi == nil {
+		return nil, fmt.Errorf("%w: the work item is nil", api.ErrInvalidInput)
+	}
+	t := e.running[wi.SequenceNumber]
+	if t == nil || t.inst.id != string(wi.InstanceID) || wi.LockedBy != e.self {
+		return nil, fmt.Errorf("%w: %s", backend.ErrWorkItemLockLost, wi.InstanceID)
+	}
+	return t, nil
+}
+
+// CompleteActivityWorkItem delivers a result and blocks until it is durable.
+func (e *Engine) CompleteActivityWorkItem(ctx context.Context, wi *backend.ActivityWorkItem) error {
+	e.mu.Lock()
+	t, err := e.claim(wi)
+	if err != nil {
+		e.mu.Unlock()
+		return err
+	}
+	if wi.Result.GetTaskCompleted() == nil && wi.Result.GetTaskFailed() == nil {
+		e.mu.Unlock()
+		return fmt.Errorf("%w: %s: the result is %T", api.ErrInvalidInput, wi.InstanceID, wi.Result.GetEventType())
+	}
+	delete(e.running, wi.SequenceNumber)
+	i := t.inst
+	if t.detached != 0 {
+		e.mu.Unlock()
+		return e.submit(&op{
+			build: func(b *builder) error { b.consume(t.detached); return nil },
+			apply: func(err error) {
+				if err != nil {
+					e.giveBack(t, wi, err)
+					return
+				}
+				i.kept = slices.DeleteFunc(i.kept, func(k *task) bool { return k == t })
+				e.settle(i)
+			},
+		})
+	}
+	if i.gone || i.finished() {
+		e.mu.Unlock()
+		return fmt.Errorf("%w: %s is over", backend.ErrWorkItemLockLost, wi.InstanceID)
+	}
+	m := &message{event: wi.Result, ack: make(chan error, 1), task: t}
+	i.pins++
+	delete(i.tasks, t.event.GetEventId())
+	i.inbox = append(i.inbox, m)
+	wait := e.makeReady(i)
+	e.mu.Unlock()
+	defer e.unpin(i)
+	err = e.settleMessage(ctx, i, m, wait, func() *op { return e.messageOp(i, m) })
+	if err != nil {
+		e.mu.Lock()
+		if !i.gone && !i.finished() && !t.over && i.tasks != nil {
+			i.tasks[t.event.GetEventId()] = t
+			e.giveBack(t, wi, err)
+		}
+		e.mu.Unlock()
+	}
+	return err
+}
+
+// giveBack undoes the claim of a task whose result could not be stored. The mutex is held.
+func (e *Engine) giveBack(t *task, wi *backend.ActivityWorkItem, err error) {
+	if err != nil && !t.over {
+		t.item = wi
+		e.running[wi.SequenceNumber] = t
+	}
+}
+
+// AbandonActivityWorkItem offers the task again.
+func (e *Engine) AbandonActivityWorkItem(_ context.Context, wi *backend.ActivityWorkItem) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	t, err := e.claim(wi)
+	if err != nil {
+		return err
+	}
+	delete(e.running, wi.SequenceNumber)
+	t.item = nil
+	e.offerTask(t)
+	return nil
+}

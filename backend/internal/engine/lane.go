@@ -1,0 +1,255 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/perdure/perdure/backend"
+	"github.com/perdure/perdure/backend/internal/store"
+)
+
+// op is one change on its way through the lane. Both functions run under the engine's mutex.
+type op struct {
+	// build adds the change to the batch; it may run again after a failed
+	// commit, and changes nothing but the batch. Its error concerns this op alone.
+	build func(*builder) error
+	// apply makes the change visible, or drops what was built upon it. It gets
+	// the error of build or of the commit.
+	apply func(error)
+
+	err  error
+	turn chan bool // true: lead; false: done
+}
+
+// lane is the queue of the commit pipeline.
+type lane struct {
+	mu      sync.Mutex
+	queue   []*op
+	leading bool
+}
+
+// maxOps bounds a batch, and so how long a commit takes.
+const maxOps = 4096
+
+// submit puts an op into the lane and blocks until it is durable or has failed.
+func (e *Engine) submit(o *op) error {
+	l := &e.lane
+	l.mu.Lock()
+	o.turn = make(chan bool, 1)
+	l.queue = append(l.queue, o)
+	lead := !l.leading
+	l.leading = true
+	l.mu.Unlock()
+	if lead || <-o.turn {
+		e.lead(o)
+	}
+	return o.err
+}
+
+// background submits an op that nobody waits for.
+func (e *Engine) background(o *op) {
+	e.wg.Go(func() {
+		if err := e.submit(o); err != nil {
+			e.log.Errorf("background commit: %v", err)
+		}
+	})
+}
+
+// lead commits what is queued, own being part of it, and hands the lead on.
+func (e *Engine) lead(own *op) {
+	l := &e.lane
+	l.mu.Lock()
+	n := min(len(l.queue), maxOps)
+	ops := l.queue[:n:n]
+	l.queue = l.queue[n:]
+	l.mu.Unlock()
+
+	e.commit(ops)
+
+	l.mu.Lock()
+	if len(l.queue) > 0 {
+		l.queue[0].turn <- true
+	} else {
+		l.leading = false
+		l.queue = nil
+	}
+	l.mu.Unlock()
+	for _, o := range ops {
+		if o != own {
+			o.turn <- false
+		}
+	}
+}
+
+func (e *Engine) commit(ops []*op) {
+	e.mu.Lock()
+	b := e.build(ops)
+	e.mu.Unlock()
+	err := e.write(&b.Batch)
+	if err != nil && len(ops) > 1 && !errors.Is(err, store.ErrStaleEpoch) {
+		// One record may have spoilt the batch: each op gets a batch of its own.
+		for _, o := range ops {
+			if o.err == nil {
+				e.commit([]*op{o})
+			} else {
+				e.finish(o, nil)
+			}
+		}
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.broken = err
+	for _, o := range ops {
+		e.finishLocked(o, err)
+	}
+	e.trim()
+}
+
+func (e *Engine) finish(o *op, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.finishLocked(o, err)
+}
+
+func (e *Engine) finishLocked(o *op, err error) {
+	if o.err == nil && err != nil {
+		o.err = lost(err)
+	}
+	if o.apply != nil {
+		o.apply(o.err)
+	}
+}
+
+func lost(err error) error {
+	if errors.Is(err, store.ErrStaleEpoch) {
+		return errors.Join(backend.ErrWorkItemLockLost, err)
+	}
+	return err
+}
+
+func (e *Engine) build(ops []*op) *builder {
+	b := &builder{e: e}
+	b.Epoch = e.epoch
+	for _, o := range ops {
+		o.err = o.build(b)
+	}
+	b.finish()
+	return b
+}
+
+const (
+	// commitTries is how often a commit with an unknown outcome is looked up.
+	commitTries = 5
+	retryPause  = 200 * time.Millisecond
+)
+
+// write commits a batch and, where the answer was lost, finds out what became of it.
+func (e *Engine) write(b *store.Batch) error {
+	if b.Empty() {
+		return nil
+	}
+	ctx := context.Background() // a commit is never half wanted
+	err := e.st.Commit(ctx, b)
+	if err == nil || errors.Is(err, store.ErrStaleEpoch) {
+		return err
+	}
+	e.log.Errorf("commit: %v", err)
+	for try := range commitTries {
+		done, cerr := e.st.Committed(ctx, b)
+		if cerr == nil {
+			if done {
+				return nil
+			}
+			return err
+		}
+		if try < commitTries-1 {
+			<-time.After(retryPause) // the lane stands still until the outcome is known
+		}
+	}
+	return err
+}
+
+// builder makes one batch of several ops: rows of one instance are merged, and
+// a message that is consumed in the batch that would store it is not written.
+type builder struct {
+	store.Batch
+	e     *Engine
+	rows  map[int64]*store.Instance
+	isNew map[int64]bool
+	order []int64
+	inbox map[int64]int // seq: index in Batch.Inbox
+}
+
+func (b *builder) insert(row *store.Instance) {
+	b.put(row)
+	if b.isNew == nil {
+		b.isNew = map[int64]bool{}
+	}
+	b.isNew[row.Key] = true
+}
+
+func (b *builder) update(row *store.Instance) { b.put(row) }
+
+func (b *builder) put(row *store.Instance) {
+	if b.rows == nil {
+		b.rows = map[int64]*store.Instance{}
+	}
+	if b.rows[row.Key] == nil {
+		b.order = append(b.order, row.Key)
+	}
+	b.rows[row.Key] = row
+}
+
+func (b *builder) history(key, at int64, events []byte) int64 {
+	b.e.nextLSN++
+	b.Batch.History = append(b.Batch.History, store.HistoryRow{LSN: b.e.nextLSN, Key: key, At: at, Events: events})
+	return b.e.nextLSN
+}
+
+// store adds an inbox record and returns its seq.
+func (b *builder) store(key int64, event *backend.HistoryEvent) (int64, error) {
+	data, err := proto.Marshal(event)
+	if err != nil {
+		return 0, err
+	}
+	b.e.nextSeq++
+	if b.inbox == nil {
+		b.inbox = map[int64]int{}
+	}
+	b.inbox[b.e.nextSeq] = len(b.Inbox)
+	b.Inbox = append(b.Inbox, store.InboxRow{Seq: b.e.nextSeq, Key: key, Event: data})
+	return b.e.nextSeq, nil
+}
+
+func (b *builder) consume(seq int64) {
+	if seq == 0 {
+		return
+	}
+	if at, ok := b.inbox[seq]; ok {
+		b.Inbox[at].Event = nil // see finish
+		return
+	}
+	b.Consume = append(b.Consume, seq)
+}
+
+func (b *builder) finish() {
+	for _, key := range b.order {
+		if b.isNew[key] {
+			b.Insert = append(b.Insert, b.rows[key])
+		} else {
+			b.Update = append(b.Update, b.rows[key])
+		}
+	}
+	kept := b.Inbox[:0]
+	for _, r := range b.Inbox {
+		if r.Event != nil {
+			kept = append(kept, r)
+		}
+	}
+	b.Inbox = kept
+}

@@ -1,0 +1,225 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/perdure/perdure/api"
+	"github.com/perdure/perdure/api/protos"
+	"github.com/perdure/perdure/backend"
+	"github.com/perdure/perdure/backend/internal/store"
+)
+
+// PurgeOrchestrationState deletes one finished instance.
+func (e *Engine) PurgeOrchestrationState(ctx context.Context, id api.InstanceID) error {
+	_, err := e.PurgeInstance(ctx, id, false, false)
+	return err
+}
+
+// PurgeInstance deletes an instance, and its descendants where recursive, in one commit.
+func (e *Engine) PurgeInstance(ctx context.Context, id api.InstanceID, recursive, force bool) (int, error) {
+	row, err := e.row(ctx, id)
+	if err != nil {
+		return 0, err
+	}
+	if row.Unfinished && !force {
+		return 0, fmt.Errorf("%w: %s is %s", api.ErrNotCompleted, id, api.StatusName(protos.OrchestrationStatus(row.Status)))
+	}
+	rows := []*store.Instance{row}
+	for n := 0; recursive && n < len(rows); n++ {
+		if err := e.children(ctx, rows[n].ID, func(child *store.Instance) error {
+			if force || !child.Unfinished {
+				rows = append(rows, child)
+			}
+			return nil
+		}); err != nil {
+			return 0, err
+		}
+	}
+	pinned := make([]*instance, 0, len(rows))
+	defer func() {
+		for _, i := range pinned {
+			e.unpin(i)
+		}
+	}()
+	for _, r := range rows {
+		i, err := e.pin(ctx, r.ID)
+		if err != nil {
+			return 0, err
+		}
+		pinned = append(pinned, i)
+	}
+	deleted := 0
+	err = e.submit(&op{
+		build: func(b *builder) error {
+			deleted = 0
+			for n, i := range pinned {
+				if i.row == nil || i.row.Key != rows[n].Key || (i.row.Unfinished && !force) {
+					continue // replaced, or gone already
+				}
+				b.Delete = append(b.Delete, i.row.Key)
+				deleted++
+			}
+			return nil
+		},
+		apply: func(err error) {
+			if err != nil {
+				return
+			}
+			for n, i := range pinned {
+				if i.row != nil && i.row.Key == rows[n].Key && (force || !i.row.Unfinished) {
+					e.release(i)
+					e.notify(i.id)
+					e.forget(i)
+				}
+			}
+		},
+	})
+	return deleted, err
+}
+
+// release ends an instance from outside of its turn: the orchestrator that
+// waits is unwound, and a turn that is out will find its lock lost. The mutex is held.
+func (e *Engine) release(i *instance) {
+	if i.state != nil && i.turn == nil {
+		e.evicted = append(e.evicted, i.state) // trim runs after each batch
+	}
+	e.end(i)
+	i.turn = nil
+}
+
+// ForceTerminate ends an instance without its history.
+func (e *Engine) ForceTerminate(ctx context.Context, id api.InstanceID, output *string) error {
+	row, err := e.row(ctx, id)
+	if err != nil {
+		return err
+	}
+	i, err := e.pin(ctx, string(id))
+	if err != nil {
+		return err
+	}
+	defer e.unpin(i)
+	var ended *store.Instance
+	return e.submit(&op{
+		build: func(b *builder) error {
+			if i.gone || i.row == nil || i.row.Key != row.Key {
+				return fmt.Errorf("%w: %s", api.ErrInstanceNotFound, id)
+			}
+			ended = nil
+			if !i.row.Unfinished {
+				return nil
+			}
+			r := *i.row
+			r.Status, r.Unfinished, r.Due, r.Stalled = int32(api.RUNTIME_STATUS_TERMINATED), false, 0, ""
+			r.CompletedAt, r.UpdatedAt, r.Output = e.now(), e.now(), output
+			for _, m := range i.inbox {
+				b.consume(m.seq)
+			}
+			if i.turn != nil {
+				for _, m := range i.turn.msgs {
+					b.consume(m.seq)
+				}
+			}
+			b.update(&r)
+			ended = &r
+			return nil
+		},
+		apply: func(err error) {
+			if err != nil || ended == nil {
+				return
+			}
+			i.row = ended
+			if i.turn != nil {
+				for _, m := range i.turn.msgs {
+					m.answer(nil)
+				}
+			}
+			e.release(i)
+			e.notify(i.id)
+		},
+	})
+}
+
+// RewindInstance lets a failed instance go on: what failed is taken out of its
+// history, with the events that scheduled it, and the rest is replayed.
+func (e *Engine) RewindInstance(ctx context.Context, id api.InstanceID, reason string) error {
+	row, err := e.row(ctx, id)
+	if err != nil {
+		return err
+	}
+	if row.Status != int32(api.RUNTIME_STATUS_FAILED) {
+		return fmt.Errorf("%w: %s is %s", api.ErrNotFailed, id, api.StatusName(protos.OrchestrationStatus(row.Status)))
+	}
+	var events []*backend.HistoryEvent
+	if err := e.ReadHistory(ctx, id, func(part []*backend.HistoryEvent) error {
+		events = append(events, part...)
+		return nil
+	}); err != nil {
+		return err
+	}
+	data, err := encodeEvents(rewound(events))
+	if err != nil {
+		return fmt.Errorf("encode history of %s: %w", id, err)
+	}
+	i, err := e.pin(ctx, string(id))
+	if err != nil {
+		return err
+	}
+	defer e.unpin(i)
+	e.log.Infof("%s: rewound: %s", id, reason)
+	var next *store.Instance
+	err = e.submit(&op{
+		build: func(b *builder) error {
+			if i.row == nil || i.row.Key != row.Key || i.row.Unfinished {
+				return fmt.Errorf("%w: %s goes on already", api.ErrNotFailed, id)
+			}
+			r := *row
+			r.Status, r.Unfinished, r.Due = int32(api.RUNTIME_STATUS_RUNNING), true, 0
+			r.CompletedAt, r.Output, r.Failure, r.UpdatedAt = 0, nil, nil, e.now()
+			lsn := b.history(row.Key, e.now(), data)
+			b.Truncate = append(b.Truncate, store.Truncate{Key: row.Key, Before: lsn})
+			b.update(&r)
+			next = &r
+			return nil
+		},
+		apply: func(err error) {
+			if err == nil {
+				i.row, i.again = next, true
+				e.notify(i.id)
+				e.makeReady(i)
+			}
+		},
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("%w: %s", api.ErrInstanceNotFound, id)
+	}
+	return err
+}
+
+// rewound is a history without its completion and without failed tasks and children.
+func rewound(events []*backend.HistoryEvent) []*backend.HistoryEvent {
+	failed := map[int32]bool{}
+	for _, ev := range events {
+		switch t := ev.GetEventType().(type) {
+		case *protos.HistoryEvent_TaskFailed:
+			failed[t.TaskFailed.GetTaskScheduledId()] = true
+		case *protos.HistoryEvent_SubOrchestrationInstanceFailed:
+			failed[t.SubOrchestrationInstanceFailed.GetTaskScheduledId()] = true
+		}
+	}
+	var kept []*backend.HistoryEvent
+	for _, ev := range events {
+		switch ev.GetEventType().(type) {
+		case *protos.HistoryEvent_ExecutionCompleted, *protos.HistoryEvent_TaskFailed,
+			*protos.HistoryEvent_SubOrchestrationInstanceFailed:
+			continue
+		case *protos.HistoryEvent_TaskScheduled, *protos.HistoryEvent_SubOrchestrationInstanceCreated:
+			if failed[ev.GetEventId()] {
+				continue
+			}
+		}
+		kept = append(kept, ev)
+	}
+	return kept
+}

@@ -1,0 +1,387 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/perdure/perdure/api"
+	"github.com/perdure/perdure/api/protos"
+	"github.com/perdure/perdure/backend"
+	"github.com/perdure/perdure/backend/internal/store"
+)
+
+// holdLimit is how long a message may wait for the turn that consumes it
+// before it gets a record of its own.
+const holdLimit = 10 * time.Millisecond
+
+func (e *Engine) checkID(id string) error {
+	n := utf8.RuneCountInString(id)
+	switch {
+	case id == "":
+		return fmt.Errorf("%w: instance id is empty", api.ErrInvalidInput)
+	case !utf8.ValidString(id):
+		return fmt.Errorf("%w: instance id %q is not valid UTF-8", api.ErrInvalidInput, id)
+	case strings.ContainsRune(id, 0):
+		return fmt.Errorf("%w: instance id %q contains a NUL", api.ErrInvalidInput, id)
+	case n > e.opts.MaxIDLength:
+		return fmt.Errorf("%w: instance id has a length of %d characters, the limit is %d: %.40q…",
+			api.ErrInvalidInput, n, e.opts.MaxIDLength, id)
+	}
+	return nil
+}
+
+func (e *Engine) checkEvent(ev *backend.HistoryEvent) error {
+	if ev == nil || ev.GetEventType() == nil {
+		return fmt.Errorf("%w: the event is nil", api.ErrInvalidInput)
+	}
+	if err := ev.GetTimestamp().CheckValid(); err != nil {
+		return fmt.Errorf("%w: event timestamp: %w", api.ErrInvalidInput, err)
+	}
+	if n := proto.Size(ev); n > e.opts.MaxPayload+eventOverhead {
+		return fmt.Errorf("%w: the event has %d bytes, the limit of a payload is %d", api.ErrInvalidInput, n, e.opts.MaxPayload)
+	}
+	return nil
+}
+
+// eventOverhead is what an event may need beside its payload.
+const eventOverhead = 16 << 10
+
+// CreateOrchestrationInstance starts an instance; a taken id is refused whatever its status.
+func (e *Engine) CreateOrchestrationInstance(ctx context.Context, ev *backend.HistoryEvent) error {
+	return e.CreateOrReplaceInstance(ctx, ev, nil)
+}
+
+// CreateOrReplaceInstance starts an instance; a taken id is replaced where the
+// policy lists its status.
+func (e *Engine) CreateOrReplaceInstance(
+	ctx context.Context, ev *backend.HistoryEvent, policy *protos.OrchestrationIdReusePolicy,
+) error {
+	if !e.isOpen() {
+		return backend.ErrNotInitialized
+	}
+	if err := e.checkEvent(ev); err != nil {
+		return err
+	}
+	start := ev.GetExecutionStarted()
+	if start == nil {
+		return fmt.Errorf("%w: the event is %T, not ExecutionStarted", api.ErrInvalidInput, ev.GetEventType())
+	}
+	if err := checkPolicy(policy); err != nil {
+		return err
+	}
+	id := start.GetOrchestrationInstance().GetInstanceId()
+	if err := e.checkID(id); err != nil {
+		return err
+	}
+	row, err := e.newRow(ev)
+	if err != nil {
+		return err
+	}
+	i, err := e.pin(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer e.unpin(i)
+	return e.create(ctx, i, row, ev, policy)
+}
+
+func checkPolicy(p *protos.OrchestrationIdReusePolicy) error {
+	var running, terminated bool
+	for _, s := range p.GetReplaceableStatus() {
+		switch s {
+		case api.RUNTIME_STATUS_RUNNING, api.RUNTIME_STATUS_PENDING, api.RUNTIME_STATUS_SUSPENDED:
+			running = true
+		case api.RUNTIME_STATUS_TERMINATED:
+			terminated = true
+		}
+	}
+	if running && !terminated {
+		return fmt.Errorf("%w: Invalid reusable statuses: cannot exclude 'Terminated' while also allowing reuse of running instances",
+			api.ErrInvalidInput)
+	}
+	return nil
+}
+
+// newRow makes the row of a new instance from its start event.
+func (e *Engine) newRow(ev *backend.HistoryEvent) (*store.Instance, error) {
+	s := ev.GetExecutionStarted()
+	tags, err := encodeTags(s.GetTags())
+	if err != nil {
+		return nil, err
+	}
+	id := s.GetOrchestrationInstance().GetInstanceId()
+	parent := s.GetParentInstance()
+	row := &store.Instance{
+		ID: id, Partition: partitionOf(id), Name: s.GetName(), Version: text(s.GetVersion()),
+		ExecutionID: s.GetOrchestrationInstance().GetExecutionId().GetValue(),
+		Status:      int32(api.RUNTIME_STATUS_PENDING), Unfinished: true,
+		CreatedAt: ev.GetTimestamp().AsTime().UnixNano(), UpdatedAt: e.now(), Tags: tags, Input: text(s.GetInput()),
+		ParentID:   parent.GetOrchestrationInstance().GetInstanceId(),
+		ParentExec: parent.GetOrchestrationInstance().GetExecutionId().GetValue(), ParentTask: parent.GetTaskScheduledId(),
+	}
+	if at := s.GetScheduledStartTimestamp(); at != nil {
+		if err := at.CheckValid(); err != nil {
+			return nil, fmt.Errorf("%w: scheduled start: %w", api.ErrInvalidInput, err)
+		}
+		if due := micros(at.AsTime()); due > e.now() {
+			row.ScheduledAt, row.Due = due, due
+		}
+	}
+	return row, nil
+}
+
+func (e *Engine) create(
+	ctx context.Context, i *instance, row *store.Instance, ev *backend.HistoryEvent, policy *protos.OrchestrationIdReusePolicy,
+) error {
+	m := &message{event: ev, ack: make(chan error, 1)}
+	e.mu.Lock()
+	if i.gone {
+		e.mu.Unlock()
+		return fmt.Errorf("start %s: %w", i.id, backend.ErrNotInitialized)
+	}
+	replaces := false
+	if i.exists() {
+		status := api.RUNTIME_STATUS_PENDING
+		if i.row != nil {
+			status = protos.OrchestrationStatus(i.row.Status)
+		}
+		for _, s := range policy.GetReplaceableStatus() {
+			replaces = replaces || s == status
+		}
+		if !replaces || i.row == nil {
+			e.mu.Unlock()
+			return fmt.Errorf("%w: %w: %s (%s)", backend.ErrDuplicateEvent, api.ErrDuplicateInstance, i.id, api.StatusName(status))
+		}
+	}
+	if replaces {
+		err := e.replace(i, row, ev)
+		return err
+	}
+	e.nextKey++
+	row.Key = e.nextKey
+	i.key, i.start, i.startRow, i.rest = row.Key, m, row, row.ScheduledAt
+	e.byKey[i.key] = i
+	i.inbox = append([]*message{m}, i.inbox...)
+	wait := e.makeReady(i)
+	e.mu.Unlock()
+	return e.settleMessage(ctx, i, m, wait, func() *op { return e.createOp(i, m) })
+}
+
+// createOp stores a start whose first turn did not come along in time.
+func (e *Engine) createOp(i *instance, m *message) *op {
+	return &op{
+		build: func(b *builder) error {
+			if i.start != m || m.state != queued {
+				return nil // a turn or an event stores it
+			}
+			return e.buildStart(i, b)
+		},
+		apply: func(err error) {
+			e.applyStart(i, m, err)
+			m.answer(err)
+		},
+	}
+}
+
+// buildStart adds the row and the start event of an instance, once a batch.
+func (e *Engine) buildStart(i *instance, b *builder) error {
+	if i.startIn == b {
+		return nil
+	}
+	seq, err := b.store(i.key, i.start.event)
+	if err != nil {
+		return err
+	}
+	i.startIn, i.start.seq = b, seq
+	b.insert(i.startRow)
+	return nil
+}
+
+// applyStart is the outcome of a batch with buildStart; m is the start. The mutex is held.
+func (e *Engine) applyStart(i *instance, m *message, err error) {
+	if i.start != m || i.startIn == nil {
+		return
+	}
+	if err != nil {
+		e.dropStart(i, m, err)
+		return
+	}
+	i.row, i.start, i.startRow, i.startIn = i.startRow, nil, nil, nil
+	if m.state != riding {
+		m.state = durable
+	}
+	e.arm(i)
+	m.answer(nil)
+}
+
+// dropStart forgets a create that could not be stored, and all that came after it. The mutex is held.
+func (e *Engine) dropStart(i *instance, m *message, err error) {
+	if i.start != m {
+		return
+	}
+	for _, other := range i.inbox {
+		other.answer(err)
+	}
+	m.answer(err)
+	i.inbox, i.start, i.startRow, i.startIn = nil, nil, nil, nil
+	i.ready = false
+	e.forget(i)
+}
+
+// replace ends what has the id, stores the new instance in the same batch and
+// puts it in the old one's place. It is called with the mutex held and releases it.
+func (e *Engine) replace(i *instance, row *store.Instance, ev *backend.HistoryEvent) error {
+	e.nextKey++
+	row.Key = e.nextKey
+	old := i.row.Key
+	e.mu.Unlock()
+	next := &instance{id: i.id, key: row.Key, rest: row.ScheduledAt, pins: 1}
+	m := &message{event: ev, state: durable}
+	err := e.submit(&op{
+		build: func(b *builder) error {
+			if i.gone || i.row == nil || i.row.Key != old {
+				return fmt.Errorf("%w: %w: %s was replaced meanwhile", backend.ErrDuplicateEvent, api.ErrDuplicateInstance, i.id)
+			}
+			var err error
+			if m.seq, err = b.store(row.Key, ev); err != nil {
+				return err
+			}
+			b.Delete = append(b.Delete, old)
+			b.insert(row)
+			return nil
+		},
+		apply: func(err error) {
+			if err != nil {
+				return
+			}
+			e.end(i)
+			e.forget(i)
+			next.row, next.inbox = row, []*message{m}
+			e.byID[next.id], e.byKey[next.key] = next, next
+			e.notify(next.id)
+			e.makeReady(next)
+			e.arm(next)
+		},
+	})
+	if err != nil {
+		return err
+	}
+	e.unpin(next)
+	return nil
+}
+
+// AddNewOrchestrationEvent delivers an event.
+func (e *Engine) AddNewOrchestrationEvent(ctx context.Context, id api.InstanceID, ev *backend.HistoryEvent) error {
+	if !e.isOpen() {
+		return backend.ErrNotInitialized
+	}
+	if err := e.checkEvent(ev); err != nil {
+		return err
+	}
+	i, err := e.pin(ctx, string(id))
+	if err != nil {
+		return err
+	}
+	defer e.unpin(i)
+	return e.deliver(ctx, i, &message{event: ev, ack: make(chan error, 1)})
+}
+
+// deliver puts a message into an instance and blocks until it is durable.
+func (e *Engine) deliver(ctx context.Context, i *instance, m *message) error {
+	e.mu.Lock()
+	switch {
+	case i.gone || !i.exists():
+		e.mu.Unlock()
+		return fmt.Errorf("%w: %s", api.ErrInstanceNotFound, i.id)
+	case i.finished():
+		e.mu.Unlock()
+		return nil // dropped: nobody will read it
+	}
+	i.inbox = append(i.inbox, m)
+	wait := e.makeReady(i)
+	e.mu.Unlock()
+	return e.settleMessage(ctx, i, m, wait, func() *op { return e.messageOp(i, m) })
+}
+
+// settleMessage waits for the turn that consumes the message, where there is
+// one to come, and else gives it a record of its own.
+func (e *Engine) settleMessage(ctx context.Context, i *instance, m *message, wait bool, record func() *op) error {
+	if wait {
+		t := time.NewTimer(holdLimit)
+		defer t.Stop()
+		select {
+		case err := <-m.ack:
+			return err
+		case <-t.C:
+		}
+	}
+	e.mu.Lock()
+	if m.state != held {
+		e.mu.Unlock()
+		select {
+		case err := <-m.ack:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	m.state = queued
+	e.mu.Unlock()
+	err := e.submit(record())
+	select { // what the turn or the record said first
+	case first := <-m.ack:
+		return first
+	default:
+		return err
+	}
+}
+
+// messageOp stores one message in the inbox.
+func (e *Engine) messageOp(i *instance, m *message) *op {
+	var start *message
+	return &op{
+		build: func(b *builder) error {
+			if i.gone || !i.exists() {
+				return fmt.Errorf("%w: %s", api.ErrInstanceNotFound, i.id)
+			}
+			if m.state != queued || i.finished() {
+				return nil // a turn has consumed it
+			}
+			if start = i.start; start != nil && start.state == held {
+				if err := e.buildStart(i, b); err != nil {
+					return err
+				}
+			}
+			var err error
+			m.seq, err = b.store(i.key, m.event)
+			return err
+		},
+		apply: func(err error) {
+			if start != nil {
+				e.applyStart(i, start, err)
+			}
+			if err != nil {
+				m.seq = 0
+				e.withdraw(i, m)
+			} else if m.state == queued {
+				m.state = durable
+			}
+			m.answer(err)
+		},
+	}
+}
+
+// withdraw takes a message back that could not be stored. The mutex is held.
+func (e *Engine) withdraw(i *instance, m *message) {
+	for n, other := range i.inbox {
+		if other == m {
+			i.inbox = append(i.inbox[:n:n], i.inbox[n+1:]...)
+			return
+		}
+	}
+}

@@ -1,0 +1,168 @@
+package engine
+
+import (
+	"github.com/perdure/perdure/backend"
+)
+
+// apply is the outcome of a turn's commit. The mutex is held.
+func (c *turnCommit) apply(err error) {
+	i, e := c.i, c.e
+	if err != nil {
+		c.fail(err)
+		return
+	}
+	i.row, i.turn = c.row, nil
+	i.start, i.startRow, i.startIn = nil, nil, nil
+	i.retry, i.rest, i.again = 0, 0, c.s.NeedsTurn()
+	for _, m := range c.t.msgs {
+		m.answer(nil)
+	}
+	c.deliver()
+	if c.write || c.start != nil {
+		e.notify(i.id)
+	}
+	if c.s.IsCompleted() {
+		e.end(i)
+		e.settle(i)
+		return
+	}
+	if c.s.ContinuedAsNew() {
+		c.renew()
+	}
+	for _, ev := range c.s.PendingTasks() {
+		e.addTask(i, ev)
+	}
+	created := map[int32]*backend.HistoryEvent{}
+	if len(c.s.PendingTimers()) > 0 {
+		for _, ev := range c.s.NewEvents() {
+			if ev.GetTimerCreated() != nil {
+				created[ev.GetEventId()] = ev
+			}
+		}
+		for _, ev := range c.s.PendingTimers() {
+			if at := created[ev.GetTimerFired().GetTimerId()]; at != nil {
+				i.addTimer(at)
+			}
+		}
+	}
+	if i.state != c.s {
+		i.state = c.s
+	}
+	grown := len(c.events) * residentFactor
+	i.bytes += grown
+	e.resident += grown
+	c.s.Commit()
+	i.inbox = append(i.inbox, c.self...)
+	e.makeReady(i)
+	e.arm(i)
+	e.settle(i)
+}
+
+// renew makes a continued instance that of its new execution.
+func (c *turnCommit) renew() {
+	i, e := c.i, c.e
+	e.resident += residentBase - i.bytes
+	i.bytes = residentBase
+	i.tasks, i.timers = nil, nil
+	for n, t := range c.kept {
+		t.detached = c.keptAt[n]
+		i.kept = append(i.kept, t)
+		if n >= len(c.kept)-len(c.s.DetachedTasks()) { // scheduled in this very turn
+			e.offerTask(t)
+		}
+	}
+	kept := i.inbox[:0]
+	for _, m := range i.inbox {
+		if isResult(m.event) {
+			m.state = riding // its own record, where it is on its way, is not written
+			m.answer(nil)
+			continue
+		}
+		kept = append(kept, m)
+	}
+	i.inbox = kept
+}
+
+// deliver hands the turn's messages, which are durable now, to their targets.
+func (c *turnCommit) deliver() {
+	e := c.e
+	for _, o := range c.out {
+		if o.in == nil {
+			continue
+		}
+		to := o.to
+		if o.next != nil {
+			next := o.next
+			next.pins, to.pins = to.pins, 0
+			e.forget(to)
+			e.byID[next.id], e.byKey[next.key] = next, next
+			for n := range c.out { // whoever released the old value releases the new one
+				if c.out[n].to == to {
+					c.out[n].to = next
+				}
+			}
+			to = next
+		}
+		if to.gone || to.finished() {
+			continue
+		}
+		to.inbox = append(to.inbox, o.in)
+		if to != c.i {
+			e.makeReady(to)
+			e.arm(to)
+		}
+	}
+}
+
+// fail drops a turn that could not be stored.
+func (c *turnCommit) fail(err error) {
+	i, e := c.i, c.e
+	if i.turn != c.t {
+		return
+	}
+	for _, m := range c.t.msgs {
+		if m.seq == 0 && m.ack != nil {
+			m.answer(err)
+		}
+	}
+	if m := i.start; m != nil {
+		i.turn = nil
+		e.dropStart(i, m, err)
+		return
+	}
+	kept := c.t.msgs[:0]
+	for _, m := range c.t.msgs {
+		if m.seq != 0 || m.event.GetTimerFired() != nil {
+			kept = append(kept, m)
+		}
+	}
+	c.t.msgs = kept
+	i.rest = e.now() + retryPause.Microseconds()
+	e.undo(i) // the caller releases the state
+}
+
+// end stops all that goes on for an instance that is over. The mutex is held.
+func (e *Engine) end(i *instance) {
+	for _, m := range i.inbox {
+		m.answer(nil) // dropped: nobody will read it
+	}
+	i.inbox, i.timers, i.again, i.ready = nil, nil, false, false
+	for _, t := range i.tasks {
+		e.dropTask(t)
+	}
+	i.tasks = nil
+	for _, t := range i.kept {
+		e.dropTask(t)
+	}
+	i.kept, i.check = nil, false
+	e.unidle(i)
+	e.resident -= i.bytes
+	i.state, i.bytes = nil, 0
+}
+
+func (e *Engine) notify(id string) {
+	for _, w := range e.watchers[id] {
+		close(w)
+	}
+	delete(e.watchers, id)
+}

@@ -1,0 +1,161 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/perdure/perdure/api"
+	"github.com/perdure/perdure/backend"
+	"github.com/perdure/perdure/backend/internal/store"
+)
+
+// GetOrchestrationMetadata reads one instance from the store.
+func (e *Engine) GetOrchestrationMetadata(ctx context.Context, id api.InstanceID) (*api.OrchestrationMetadata, error) {
+	row, err := e.row(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return metadataOf(row)
+}
+
+func (e *Engine) row(ctx context.Context, id api.InstanceID) (*store.Instance, error) {
+	if !e.isOpen() {
+		return nil, backend.ErrNotInitialized
+	}
+	row, err := e.st.ByID(ctx, string(id))
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, fmt.Errorf("%w: %s", api.ErrInstanceNotFound, id)
+	}
+	return row, err
+}
+
+// AwaitInstance waits until the instance has started, or where completed is set until it is over.
+func (e *Engine) AwaitInstance(ctx context.Context, id api.InstanceID, completed bool) (*api.OrchestrationMetadata, error) {
+	for {
+		w := make(chan struct{})
+		e.mu.Lock()
+		if e.closed {
+			e.mu.Unlock()
+			return nil, backend.ErrNotInitialized
+		}
+		e.watchers[string(id)] = append(e.watchers[string(id)], w)
+		e.mu.Unlock()
+		m, err := e.GetOrchestrationMetadata(ctx, id) // after the watcher, so that no change is missed
+		if err != nil || m.IsComplete() || (!completed && m.RuntimeStatus != api.RUNTIME_STATUS_PENDING) {
+			e.unwatch(string(id), w)
+			return m, err
+		}
+		select {
+		case <-w:
+		case <-ctx.Done():
+			e.unwatch(string(id), w)
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (e *Engine) unwatch(id string, w chan struct{}) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	list := e.watchers[id]
+	dropWaiter(&list, w)
+	if len(list) == 0 {
+		delete(e.watchers, id)
+	} else {
+		e.watchers[id] = list
+	}
+}
+
+const (
+	defaultPage = 100
+	maxPage     = 1000
+)
+
+// QueryInstances lists instances in start order.
+func (e *Engine) QueryInstances(ctx context.Context, q api.InstanceQuery) (*api.InstancePage, error) {
+	if !e.isOpen() {
+		return nil, backend.ErrNotInitialized
+	}
+	f := store.Filter{
+		IDPrefix: q.IDPrefix, Name: q.Name, ParentID: string(q.ParentID), Payloads: q.Payloads, Limit: q.PageSize,
+	}
+	if !q.CreatedFrom.IsZero() {
+		f.CreatedFrom = q.CreatedFrom.UnixNano()
+	}
+	if !q.CreatedTo.IsZero() {
+		f.CreatedTo = q.CreatedTo.UnixNano()
+	}
+	for _, s := range q.Statuses {
+		f.Statuses = append(f.Statuses, int32(s))
+	}
+	switch {
+	case q.PageSize < 0:
+		return nil, fmt.Errorf("%w: page size %d is negative", api.ErrInvalidInput, q.PageSize)
+	case q.PageSize == 0:
+		f.Limit = defaultPage
+	case q.PageSize > maxPage:
+		f.Limit = maxPage
+	}
+	if q.Token != "" {
+		key, err := strconv.ParseInt(q.Token, 36, 64)
+		if err != nil || key <= 0 {
+			return nil, fmt.Errorf("%w: continuation token %q", api.ErrInvalidInput, q.Token)
+		}
+		f.AfterKey = key
+	}
+	limit := f.Limit
+	f.Limit++ // one more says whether there is another page
+	rows, err := e.st.Query(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	page := &api.InstancePage{}
+	if len(rows) > limit {
+		rows = rows[:limit]
+		page.Token = strconv.FormatInt(rows[limit-1].Key, 36)
+	}
+	for _, row := range rows {
+		m, err := metadataOf(row)
+		if err != nil {
+			return nil, err
+		}
+		page.Instances = append(page.Instances, m)
+	}
+	return page, nil
+}
+
+// ReadHistory reads the stored history, a turn at a time.
+func (e *Engine) ReadHistory(ctx context.Context, id api.InstanceID, f func([]*backend.HistoryEvent) error) error {
+	row, err := e.row(ctx, id)
+	if err != nil {
+		return err
+	}
+	return e.st.History(ctx, row.Key, 0, func(r store.HistoryRow) error {
+		events, err := decodeEvents(r.Events)
+		if err != nil {
+			return fmt.Errorf("history record %d of %s: %w", r.LSN, id, err)
+		}
+		return f(events)
+	})
+}
+
+// children calls f for each instance that has the parent.
+func (e *Engine) children(ctx context.Context, parent string, f func(*store.Instance) error) error {
+	for after := int64(0); ; {
+		rows, err := e.st.Query(ctx, store.Filter{ParentID: parent, AfterKey: after, Limit: scanPage})
+		if err != nil {
+			return err
+		}
+		for _, row := range rows {
+			after = row.Key
+			if err := f(row); err != nil {
+				return err
+			}
+		}
+		if len(rows) < scanPage {
+			return nil
+		}
+	}
+}

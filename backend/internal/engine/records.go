@@ -1,0 +1,138 @@
+package engine
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/perdure/perdure/api"
+	"github.com/perdure/perdure/api/protos"
+	"github.com/perdure/perdure/backend"
+	"github.com/perdure/perdure/backend/internal/store"
+)
+
+// partitions is how many logical partitions a task hub has. It can never change.
+const partitions = 256
+
+func partitionOf(id string) int32 {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(id))
+	return int32(h.Sum32() % partitions)
+}
+
+func text(v *wrapperspb.StringValue) *string {
+	if v == nil {
+		return nil
+	}
+	return &v.Value
+}
+
+func encodeTags(tags map[string]string) ([]byte, error) {
+	if len(tags) == 0 {
+		return nil, nil
+	}
+	b, err := json.Marshal(tags)
+	if err != nil {
+		return nil, fmt.Errorf("%w: tags: %w", api.ErrInvalidInput, err)
+	}
+	return b, nil
+}
+
+// encodeEvents is the form of a history row: each event behind its length.
+func encodeEvents(events []*backend.HistoryEvent) ([]byte, error) {
+	size := 0
+	for _, ev := range events {
+		size += proto.Size(ev) + 4
+	}
+	b := make([]byte, 0, size)
+	opts := proto.MarshalOptions{UseCachedSize: true}
+	for _, ev := range events {
+		b = binary.AppendUvarint(b, uint64(opts.Size(ev)))
+		var err error
+		if b, err = opts.MarshalAppend(b, ev); err != nil {
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
+// decodeEvents reads what encodeEvents wrote; store.ErrCorrupt.
+func decodeEvents(b []byte) ([]*backend.HistoryEvent, error) {
+	var events []*backend.HistoryEvent
+	for len(b) > 0 {
+		n, used := binary.Uvarint(b)
+		if used <= 0 || n > uint64(len(b)-used) {
+			return nil, fmt.Errorf("%w: event %d has no valid length", store.ErrCorrupt, len(events))
+		}
+		ev := &backend.HistoryEvent{}
+		if err := proto.Unmarshal(b[used:used+int(n)], ev); err != nil {
+			return nil, fmt.Errorf("%w: event %d: %w", store.ErrCorrupt, len(events), err)
+		}
+		events = append(events, ev)
+		b = b[used+int(n):]
+	}
+	return events, nil
+}
+
+// residentFactor is roughly how much memory a decoded event takes for each stored byte.
+const residentFactor = 4
+
+// residentBase is roughly what a resident instance takes beside its history.
+const residentBase = 8 << 10
+
+func (e *Engine) loadState(ctx context.Context, row *store.Instance) (*backend.OrchestrationRuntimeState, int, error) {
+	var events []*backend.HistoryEvent
+	bytes := residentBase
+	err := e.st.History(ctx, row.Key, 0, func(r store.HistoryRow) error {
+		part, err := decodeEvents(r.Events)
+		if err != nil {
+			return fmt.Errorf("history record %d: %w", r.LSN, err)
+		}
+		events = append(events, part...)
+		bytes += len(r.Events) * residentFactor
+		return nil
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	return backend.NewOrchestrationRuntimeState(api.InstanceID(row.ID), events), bytes, nil
+}
+
+func metadataOf(row *store.Instance) (*api.OrchestrationMetadata, error) {
+	m := api.NewOrchestrationMetadata(api.InstanceID(row.ID), row.Name, protos.OrchestrationStatus(row.Status),
+		time.Unix(0, row.CreatedAt).UTC(), timeOf(row.UpdatedAt), deref(row.Input), deref(row.Output), deref(row.CustomStatus), nil)
+	m.Version, m.ExecutionID, m.ParentInstanceID = deref(row.Version), row.ExecutionID, api.InstanceID(row.ParentID)
+	m.CompletedAt, m.ScheduledStartAt, m.Stalled = timeOf(row.CompletedAt), timeOf(row.ScheduledAt), row.Stalled
+	if row.Failure != nil {
+		m.FailureDetails = &protos.TaskFailureDetails{}
+		if err := proto.Unmarshal(row.Failure, m.FailureDetails); err != nil {
+			return nil, fmt.Errorf("%w: failure of %s: %w", store.ErrCorrupt, row.ID, err)
+		}
+	}
+	if row.Tags != nil {
+		if err := json.Unmarshal(row.Tags, &m.Tags); err != nil {
+			return nil, fmt.Errorf("%w: tags of %s: %w", store.ErrCorrupt, row.ID, err)
+		}
+	}
+	return m, nil
+}
+
+func timeOf(us int64) time.Time {
+	if us == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(us).UTC()
+}
+
+func deref(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}

@@ -1,0 +1,186 @@
+package engine
+
+import (
+	"cmp"
+	"container/heap"
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/perdure/perdure/backend"
+	"github.com/perdure/perdure/backend/internal/store"
+)
+
+// timer is one open durable timer of an instance.
+type timer struct {
+	due   int64
+	event *backend.HistoryEvent // TimerCreated
+}
+
+// micros converts to the store's time, clamped to what it can hold.
+func micros(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}
+
+func (i *instance) addTimer(created *backend.HistoryEvent) {
+	// Rounded up, so that it never fires early.
+	due := micros(created.GetTimerCreated().GetFireAt().AsTime().Add(time.Microsecond - 1))
+	heap.Push((*timers)(&i.timers), timer{due: due, event: created})
+}
+
+// dueTimers takes the timers that are due.
+func (i *instance) dueTimers(now int64) []*backend.HistoryEvent {
+	var due []*backend.HistoryEvent
+	for len(i.timers) > 0 && i.timers[0].due <= now {
+		due = append(due, heap.Pop((*timers)(&i.timers)).(timer).event)
+	}
+	return due
+}
+
+type timers []timer
+
+func (t timers) Len() int { return len(t) }
+func (t timers) Less(a, b int) bool {
+	if t[a].due != t[b].due {
+		return t[a].due < t[b].due
+	}
+	return t[a].event.GetEventId() < t[b].event.GetEventId()
+}
+func (t timers) Swap(a, b int) { t[a], t[b] = t[b], t[a] }
+func (t *timers) Push(x any)   { *t = append(*t, x.(timer)) }
+func (t *timers) Pop() any {
+	old := *t
+	x := old[len(old)-1]
+	*t = old[:len(old)-1]
+	return x
+}
+
+// wakes is the heap of all instances that a time will wake: 16 bytes for each.
+// Entries are not removed when a time is moved; a wake for nothing does nothing.
+type wakes []store.DueKey
+
+func (w wakes) Len() int           { return len(w) }
+func (w wakes) Less(a, b int) bool { return w[a].Due < w[b].Due }
+func (w wakes) Swap(a, b int)      { w[a], w[b] = w[b], w[a] }
+func (w *wakes) Push(x any)        { *w = append(*w, x.(store.DueKey)) }
+func (w *wakes) Pop() any {
+	old := *w
+	x := old[len(old)-1]
+	*w = old[:len(old)-1]
+	return x
+}
+
+// arm makes sure that the instance is woken when it next has something to do. The mutex is held.
+func (e *Engine) arm(i *instance) {
+	next := int64(0)
+	if len(i.timers) > 0 {
+		next = i.timers[0].due
+	}
+	if (len(i.inbox) > 0 || i.again) && i.rest > 0 && (next == 0 || i.rest < next) {
+		next = i.rest
+	}
+	if next == 0 || (i.armed != 0 && i.armed <= next) {
+		return
+	}
+	i.armed = next
+	e.wakeAt(next, i.key)
+}
+
+func (e *Engine) wakeAt(due, key int64) {
+	heap.Push(&e.wakes, store.DueKey{Due: due, Key: key})
+	if e.wakes[0].Key == key {
+		select {
+		case e.rearm <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// timerLoop wakes instances whose time has come. It owns no state; it ends with ctx.
+func (e *Engine) timerLoop(ctx context.Context) {
+	t := time.NewTimer(time.Hour)
+	defer t.Stop()
+	for {
+		e.mu.Lock()
+		cold := e.wakeDue()
+		wait := time.Hour
+		if len(e.wakes) > 0 {
+			wait = min(wait, time.Duration(e.wakes[0].Due-e.now())*time.Microsecond)
+		}
+		e.mu.Unlock()
+		for _, key := range cold {
+			e.wakeCold(ctx, key)
+		}
+		if len(cold) > 0 {
+			continue
+		}
+		t.Reset(max(wait, 0))
+		select {
+		case <-t.C:
+		case <-e.rearm:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// wakeBatch bounds how long one round of wake-ups holds the mutex.
+const wakeBatch = 1000
+
+func (e *Engine) wakeDue() (cold []int64) {
+	now := e.now()
+	for n := 0; n < wakeBatch && len(e.wakes) > 0 && e.wakes[0].Due <= now; n++ {
+		w := heap.Pop(&e.wakes).(store.DueKey)
+		i := e.byKey[w.Key]
+		if i == nil {
+			cold = append(cold, w.Key)
+			continue
+		}
+		if i.armed == w.Due {
+			i.armed = 0
+		}
+		if i.state == nil && i.turn == nil {
+			i.check = true
+		}
+		e.makeReady(i)
+		e.arm(i)
+	}
+	return cold
+}
+
+// wakeCold brings a parked instance into memory because its time has come.
+func (e *Engine) wakeCold(ctx context.Context, key int64) {
+	row, err := e.st.ByKey(ctx, key)
+	if errors.Is(err, store.ErrNotFound) || ctx.Err() != nil {
+		return
+	}
+	var i *instance
+	if err == nil && row.Unfinished && row.Stalled == "" {
+		i, err = e.pin(ctx, row.ID)
+	}
+	if err != nil {
+		e.log.Errorf("wake instance %d: %v", key, err)
+		e.mu.Lock()
+		e.wakeAt(e.now()+int64(retryPause/time.Microsecond), key)
+		e.mu.Unlock()
+		return
+	}
+	if i == nil {
+		return
+	}
+	e.mu.Lock()
+	if i.key == key && i.row != nil && i.row.Unfinished && i.state == nil && i.turn == nil && i.row.Due <= e.now() {
+		i.check = true
+		e.makeReady(i)
+	}
+	e.mu.Unlock()
+	e.unpin(i)
+}
+
+func sortEvents(events []*backend.HistoryEvent) {
+	slices.SortFunc(events, func(a, b *backend.HistoryEvent) int { return cmp.Compare(a.GetEventId(), b.GetEventId()) })
+}

@@ -1,0 +1,289 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/perdure/perdure/api"
+	"github.com/perdure/perdure/backend"
+)
+
+// makeReady offers the instance to a worker when it has something to do. It
+// reports whether a turn that takes its messages is under way or about to start,
+// so that a message may be held. The mutex is held.
+func (e *Engine) makeReady(i *instance) bool {
+	if i.turn != nil {
+		return true
+	}
+	if i.ready {
+		return false
+	}
+	if !i.wantsTurn(e.now()) {
+		return false
+	}
+	i.ready = true
+	for n := len(e.orchWait); n > 0; n = len(e.orchWait) {
+		w := e.orchWait[n-1]
+		e.orchWait = e.orchWait[:n-1]
+		i.turn = &turn{}
+		i.ready = false
+		w <- i
+		return true
+	}
+	e.ready.push(i)
+	return false
+}
+
+func (i *instance) wantsTurn(now int64) bool {
+	if i.gone || i.finished() || !i.exists() || (i.row != nil && i.row.Stalled != "") {
+		return false
+	}
+	if i.rest > now && !i.hasTerminate() {
+		return false
+	}
+	return len(i.inbox) > 0 || i.again || i.check || (len(i.timers) > 0 && i.timers[0].due <= now)
+}
+
+// hasTerminate reports whether a terminate waits: it does not wait for a start time or a retry delay.
+func (i *instance) hasTerminate() bool {
+	for _, m := range i.inbox {
+		if m.event.GetExecutionTerminated() != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// next takes the next ready instance. The mutex is held.
+func (e *Engine) next() *instance {
+	for {
+		i, ok := e.ready.pop()
+		if !ok {
+			return nil
+		}
+		if !i.ready {
+			continue
+		}
+		i.ready = false
+		if i.turn != nil || !i.wantsTurn(e.now()) {
+			e.arm(i)
+			e.settle(i)
+			continue
+		}
+		i.turn = &turn{}
+		return i
+	}
+}
+
+// GetOrchestrationWorkItem hands out a ready instance, if there is one.
+func (e *Engine) GetOrchestrationWorkItem(ctx context.Context) (*backend.OrchestrationWorkItem, error) {
+	for {
+		e.mu.Lock()
+		if e.closed {
+			e.mu.Unlock()
+			return nil, backend.ErrNotInitialized
+		}
+		i := e.next()
+		e.mu.Unlock()
+		if i == nil {
+			return nil, backend.ErrNoWorkItems
+		}
+		if wi, err := e.begin(ctx, i); wi != nil || err != nil {
+			return wi, err
+		}
+	}
+}
+
+// AwaitOrchestrationWorkItem blocks until it can hand out an instance.
+func (e *Engine) AwaitOrchestrationWorkItem(ctx context.Context) (*backend.OrchestrationWorkItem, error) {
+	for {
+		i, err := e.awaitInstance(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if wi, err := e.begin(ctx, i); wi != nil || err != nil {
+			return wi, err
+		}
+	}
+}
+
+func (e *Engine) awaitInstance(ctx context.Context) (*instance, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	e.mu.Lock()
+	if e.closed {
+		e.mu.Unlock()
+		return nil, backend.ErrNotInitialized
+	}
+	if i := e.next(); i != nil {
+		e.mu.Unlock()
+		return i, nil
+	}
+	w := make(chan *instance, 1)
+	e.orchWait = append(e.orchWait, w)
+	e.mu.Unlock()
+	select {
+	case i, ok := <-w:
+		if !ok {
+			return nil, backend.ErrNotInitialized
+		}
+		return i, nil
+	case <-ctx.Done():
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if dropWaiter(&e.orchWait, w) {
+		return nil, ctx.Err()
+	}
+	if i, ok := <-w; ok { // handed over at the same moment
+		i.turn = nil
+		e.makeReady(i)
+	}
+	return nil, ctx.Err()
+}
+
+func dropWaiter[T any](list *[]chan T, w chan T) bool {
+	for n, other := range *list {
+		if other == w {
+			*list = append((*list)[:n:n], (*list)[n+1:]...)
+			return true
+		}
+	}
+	return false
+}
+
+// begin makes the work item of an instance whose turn is taken. It returns nil
+// where there is nothing to do after all.
+func (e *Engine) begin(ctx context.Context, i *instance) (*backend.OrchestrationWorkItem, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if i.state == nil && i.row != nil {
+		row := i.row
+		e.mu.Unlock()
+		s, bytes, err := e.loadState(ctx, row)
+		e.mu.Lock()
+		switch {
+		case i.gone || i.finished():
+			i.turn = nil
+			return nil, nil
+		case err != nil && ctx.Err() != nil:
+			i.turn = nil
+			e.makeReady(i)
+			return nil, ctx.Err()
+		case err != nil:
+			i.turn = nil
+			e.setAside(i, err)
+			return nil, nil
+		}
+		e.adopt(i, s, bytes)
+	}
+	if i.gone || i.finished() {
+		i.turn = nil
+		return nil, nil
+	}
+	e.unidle(i)
+	if i.state == nil {
+		i.state = backend.NewOrchestrationRuntimeState(api.InstanceID(i.id), nil)
+		e.resident += residentBase - i.bytes
+		i.bytes = residentBase
+	}
+	t := i.turn
+	t.msgs, i.inbox = i.inbox, nil
+	i.check = false
+	now := time.Now()
+	for _, ev := range i.dueTimers(now.UnixMicro()) {
+		t.msgs = append(t.msgs, &message{event: backend.NewTimerFired(ev, now), state: durable})
+	}
+	if len(t.msgs) == 0 && !i.again {
+		i.turn = nil
+		e.arm(i)
+		e.settle(i)
+		return nil, nil
+	}
+	e.nextItem++
+	wi := &backend.OrchestrationWorkItem{
+		InstanceID: api.InstanceID(i.id), RetryCount: i.retry, State: i.state,
+		LockedBy: fmt.Sprintf("%s,%d", e.self, e.nextItem), NewEvents: make([]*backend.HistoryEvent, len(t.msgs)),
+	}
+	for n, m := range t.msgs {
+		wi.NewEvents[n] = m.event
+	}
+	t.item = wi
+	return wi, nil
+}
+
+// GetOrchestrationRuntimeState returns the state of the item's instance.
+func (e *Engine) GetOrchestrationRuntimeState(
+	_ context.Context, wi *backend.OrchestrationWorkItem,
+) (*backend.OrchestrationRuntimeState, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	i, err := e.lockedTurn(wi)
+	if err != nil {
+		return nil, err
+	}
+	return i.state, nil
+}
+
+// lockedTurn finds the instance whose turn the item is. The mutex is held.
+func (e *Engine) lockedTurn(wi *backend.OrchestrationWorkItem) (*instance, error) {
+	if e.closed {
+		return nil, backend.ErrNotInitialized
+	}
+	if wi == nil {
+		return nil, fmt.Errorf("%w: the work item is nil", api.ErrInvalidInput)
+	}
+	i := e.byID[string(wi.InstanceID)]
+	if i == nil || i.turn == nil || i.turn.item == nil || i.turn.item.LockedBy != wi.LockedBy {
+		return nil, fmt.Errorf("%w: %s", backend.ErrWorkItemLockLost, wi.InstanceID)
+	}
+	return i, nil
+}
+
+// AbandonOrchestrationWorkItem undoes a turn: its messages go back in their
+// order, and its state is dropped, as user code may have run ahead of it.
+func (e *Engine) AbandonOrchestrationWorkItem(_ context.Context, wi *backend.OrchestrationWorkItem) error {
+	e.mu.Lock()
+	i, err := e.lockedTurn(wi)
+	if err != nil {
+		e.mu.Unlock()
+		return err
+	}
+	i.retry++
+	if d := wi.GetAbandonDelay(); d > 0 {
+		i.rest = e.now() + d.Microseconds()
+	}
+	s := e.undo(i)
+	e.mu.Unlock()
+	s.Release()
+	return nil
+}
+
+// undo puts the messages of the instance's turn back and drops its state,
+// which the caller releases without the mutex. The mutex is held.
+func (e *Engine) undo(i *instance) *backend.OrchestrationRuntimeState {
+	t, s := i.turn, i.state
+	i.turn, i.state = nil, nil
+	e.resident -= i.bytes
+	i.bytes, i.timers = 0, nil
+	msgs := make([]*message, 0, len(t.msgs)+len(i.inbox))
+	for _, m := range t.msgs {
+		if m.event.GetTimerFired() != nil && m.seq == 0 {
+			i.check = true // derived from the history when it is read again
+			continue
+		}
+		if m.state == riding {
+			m.state = held
+			if m.seq != 0 {
+				m.state = durable
+			}
+		}
+		msgs = append(msgs, m)
+	}
+	i.inbox = append(msgs, i.inbox...)
+	e.makeReady(i)
+	e.arm(i)
+	return s
+}

@@ -1,0 +1,314 @@
+package sidecar
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/perdure/perdure/api/protos"
+)
+
+// Options are the settings of a Dispatcher.
+type Options struct {
+	// PingInterval is after how long a silent stream gets a HealthPing (default 30 s).
+	PingInterval time.Duration
+	// TurnLease is how long a worker may take for an orchestrator's turn before
+	// the turn is offered again (default 2 min). Activities may take any time.
+	TurnLease time.Duration
+}
+
+// An abandoned item goes to other workers at once; those that abandoned it see
+// it again after a rest that doubles from restMin to restMax.
+const (
+	restMin = time.Second
+	restMax = 30 * time.Second
+)
+
+// Dispatcher hands work items to the connected workers and their answers to
+// the callers. It runs no goroutine of its own.
+type Dispatcher struct {
+	opts   Options
+	prefix string // of the tokens: those of another process's life are stale
+
+	mu      sync.Mutex
+	seq     uint64 // of items
+	offers  uint64 // of tokens
+	turn    int    // round robin among equals
+	streams []*stream
+	queue   []*item // by seq
+	tokens  map[string]*item
+	keys    map[key]*item // the newest item of each key
+}
+
+// NewDispatcher returns a Dispatcher without workers.
+func NewDispatcher(opts Options) *Dispatcher {
+	opts.PingInterval = cmp.Or(opts.PingInterval, 30*time.Second)
+	opts.TurnLease = cmp.Or(opts.TurnLease, 2*time.Minute)
+	return &Dispatcher{opts: opts, prefix: rand.Text() + "-", tokens: map[string]*item{}, keys: map[key]*item{}}
+}
+
+// Orchestrator has a worker run a turn. It returns ctx.Err() where ctx ends first.
+func (d *Dispatcher) Orchestrator(
+	ctx context.Context, name, version string, req *protos.OrchestratorRequest,
+) (*protos.OrchestratorResponse, error) {
+	r, err := d.do(ctx, &item{
+		key:  key{kind: orchestration, instance: req.GetInstanceId()},
+		name: name, version: version, orchestrator: req,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r.(*protos.OrchestratorResponse), nil
+}
+
+// Activity has a worker run an activity; version is what version filters
+// compare. It returns ctx.Err() where ctx ends first.
+func (d *Dispatcher) Activity(
+	ctx context.Context, version string, req *protos.ActivityRequest,
+) (*protos.ActivityResponse, error) {
+	r, err := d.do(ctx, &item{
+		key:  key{activity, req.GetOrchestrationInstance().GetInstanceId(), req.GetTaskId()},
+		name: req.GetName(), version: version, activity: req,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r.(*protos.ActivityResponse), nil
+}
+
+func (d *Dispatcher) do(ctx context.Context, it *item) (proto.Message, error) {
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	it.done = make(chan proto.Message, 1)
+	d.mu.Lock()
+	d.seq++
+	it.seq = d.seq
+	d.keys[it.key] = it
+	d.offer(it)
+	d.mu.Unlock()
+	select {
+	case r := <-it.done:
+		return r, nil
+	case <-ctx.Done():
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	select {
+	case r := <-it.done:
+		return r, nil // it was done before it could be withdrawn
+	default:
+	}
+	d.remove(it)
+	return nil, ctx.Err()
+}
+
+// CompleteOrchestrator takes a worker's response, or a chunk of one, and
+// reports whether it belongs to a current offer.
+func (d *Dispatcher) CompleteOrchestrator(r *protos.OrchestratorResponse) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	it := d.find(r.GetCompletionToken(), key{kind: orchestration, instance: r.GetInstanceId()})
+	if it == nil {
+		return false
+	}
+	whole, ok := it.collect(r)
+	switch {
+	case !ok || r.GetRequiresHistory():
+		d.retry(it)
+	case whole != nil:
+		d.remove(it)
+		it.done <- whole
+	}
+	return true
+}
+
+// CompleteActivity takes a worker's response and reports whether it belongs to a current offer.
+func (d *Dispatcher) CompleteActivity(r *protos.ActivityResponse) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	it := d.find(r.GetCompletionToken(), key{activity, r.GetInstanceId(), r.GetTaskId()})
+	if it == nil {
+		return false
+	}
+	d.remove(it)
+	it.done <- r
+	return true
+}
+
+// AbandonOrchestrator gives a turn back and reports whether the token is of a current offer.
+func (d *Dispatcher) AbandonOrchestrator(token string) bool { return d.abandon(orchestration, token) }
+
+// AbandonActivity gives an activity back and reports whether the token is of a current offer.
+func (d *Dispatcher) AbandonActivity(token string) bool { return d.abandon(activity, token) }
+
+func (d *Dispatcher) abandon(k kind, token string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	it := d.tokens[token]
+	if it == nil || it.key.kind != k {
+		return false
+	}
+	d.retry(it)
+	return true
+}
+
+// NeedsVersion reports whether an activity's version may decide who gets it.
+func (d *Dispatcher) NeedsVersion() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, s := range d.streams {
+		for _, versions := range s.filters[activity] {
+			if len(versions) > 0 {
+				return true
+			}
+		}
+	}
+	return len(d.streams) == 0
+}
+
+// The methods below want d.mu to be held.
+
+func (d *Dispatcher) find(token string, k key) *item {
+	if token == "" { // old SDKs do not know the field
+		if it := d.keys[k]; it != nil && it.owner != nil {
+			return it
+		}
+		return nil
+	}
+	if it := d.tokens[token]; it != nil && it.key.kind == k.kind {
+		return it
+	}
+	return nil
+}
+
+// offer gives the item to the parked stream that has least to do, or queues it.
+func (d *Dispatcher) offer(it *item) {
+	var best *stream
+	d.turn++
+	for i := range d.streams {
+		s := d.streams[(i+d.turn)%len(d.streams)]
+		if s.idle && s.accepts(it) && (best == nil || s.load() < best.load()) {
+			best = s
+		}
+	}
+	if best != nil {
+		best.idle = false
+		best.handoff <- d.assign(it, best)
+		return
+	}
+	i, _ := slices.BinarySearchFunc(d.queue, it.seq, func(q *item, seq uint64) int { return cmp.Compare(q.seq, seq) })
+	d.queue = slices.Insert(d.queue, i, it)
+}
+
+// take gives the stream the first item in the queue that it accepts.
+func (d *Dispatcher) take(s *stream) (offer, bool) {
+	for i, it := range d.queue {
+		if s.accepts(it) {
+			d.queue = slices.Delete(d.queue, i, i+1)
+			return d.assign(it, s), true
+		}
+	}
+	return offer{}, false
+}
+
+// refill looks for work for a parked stream.
+func (d *Dispatcher) refill(s *stream) {
+	if !s.idle {
+		return
+	}
+	if o, ok := d.take(s); ok {
+		s.idle = false
+		s.handoff <- o
+	}
+}
+
+func (d *Dispatcher) assign(it *item, s *stream) offer {
+	d.offers++
+	it.owner, it.token = s, d.prefix+strconv.FormatUint(d.offers, 36)
+	d.tokens[it.token] = it
+	s.items[it] = struct{}{}
+	s.count[it.key.kind]++
+	it.stopTimer()
+	if it.key.kind == orchestration {
+		d.after(it, d.opts.TurnLease, func() {
+			s.late++
+			d.retry(it)
+		})
+	}
+	return offer{it, it.work(it.token)}
+}
+
+// release takes the item from its stream; its token is stale from now on.
+func (d *Dispatcher) release(it *item) {
+	s := it.owner
+	delete(d.tokens, it.token)
+	delete(s.items, it)
+	s.count[it.key.kind]--
+	it.owner, it.token, it.parts, it.nextPart = nil, "", nil, 0
+	it.stopTimer()
+}
+
+// retry takes the item from its stream and offers it to others at once, to that one after a rest.
+func (d *Dispatcher) retry(it *item) {
+	s := it.owner
+	d.release(it)
+	if it.avoid == nil {
+		it.avoid = map[*stream]bool{}
+	}
+	it.avoid[s] = true
+	rest := min(restMin<<min(it.abandons, 10), restMax)
+	it.abandons++
+	d.after(it, rest, func() {
+		it.avoid = nil
+		d.unqueue(it)
+		d.offer(it)
+	})
+	d.offer(it)
+	d.refill(s)
+}
+
+// remove forgets the item, whatever its state.
+func (d *Dispatcher) remove(it *item) {
+	if s := it.owner; s != nil {
+		d.release(it)
+		d.refill(s)
+	} else {
+		d.unqueue(it)
+		it.stopTimer()
+	}
+	if d.keys[it.key] == it {
+		delete(d.keys, it.key)
+	}
+}
+
+func (d *Dispatcher) unqueue(it *item) {
+	d.queue = slices.DeleteFunc(d.queue, func(q *item) bool { return q == it })
+}
+
+// after calls f, unless the item's timer was set again or stopped since.
+func (d *Dispatcher) after(it *item, wait time.Duration, f func()) {
+	it.stopTimer()
+	gen := it.timerGen
+	it.timer = time.AfterFunc(wait, func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if it.timerGen == gen {
+			f()
+		}
+	})
+}
+
+func (it *item) stopTimer() {
+	it.timerGen++
+	if it.timer != nil {
+		it.timer.Stop()
+		it.timer = nil
+	}
+}

@@ -1,0 +1,94 @@
+package sidecar
+
+import (
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/perdure/perdure/api/protos"
+)
+
+type kind uint8
+
+const (
+	orchestration kind = iota
+	activity
+	kinds
+)
+
+// key finds the item that an answer without a token is for.
+type key struct {
+	kind     kind
+	instance string
+	task     int32
+}
+
+// item is one work item. All but its first block is guarded by Dispatcher.mu.
+type item struct {
+	key           key
+	name, version string
+	orchestrator  *protos.OrchestratorRequest // either this
+	activity      *protos.ActivityRequest     // or this
+	done          chan proto.Message          // takes the one answer without blocking
+
+	seq      uint64
+	owner    *stream // nil while queued
+	token    string  // of the current offer
+	avoid    map[*stream]bool
+	abandons int
+	timer    *time.Timer // ends the lease while offered, the rest while queued
+	timerGen uint64
+	parts    *protos.OrchestratorResponse // chunks of the answer so far
+	nextPart int32
+}
+
+// offer is an item with the token under which it was offered.
+type offer struct {
+	item *item
+	work *protos.WorkItem
+}
+
+func (it *item) work(token string) *protos.WorkItem {
+	w := &protos.WorkItem{CompletionToken: token}
+	if it.orchestrator != nil {
+		w.Request = &protos.WorkItem_OrchestratorRequest{OrchestratorRequest: it.orchestrator}
+	} else {
+		w.Request = &protos.WorkItem_ActivityRequest{ActivityRequest: it.activity}
+	}
+	return w
+}
+
+// collect takes a response, or a chunk of one. It returns the whole once it is
+// there, and ok false where a chunk is missing.
+func (it *item) collect(r *protos.OrchestratorResponse) (whole *protos.OrchestratorResponse, ok bool) {
+	if !r.GetIsPartial() && it.parts == nil && r.GetChunkIndex().GetValue() == 0 {
+		return r, true
+	}
+	if i := r.GetChunkIndex(); i != nil {
+		switch {
+		case i.GetValue() < it.nextPart && r.GetIsPartial():
+			return nil, true // the worker sent it again
+		case i.GetValue() != it.nextPart:
+			return nil, false
+		}
+	}
+	it.nextPart++
+	if it.parts == nil {
+		it.parts = &protos.OrchestratorResponse{InstanceId: r.GetInstanceId(), CompletionToken: r.GetCompletionToken()}
+	}
+	p := it.parts
+	p.Actions = append(p.Actions, r.GetActions()...)
+	if r.GetCustomStatus() != nil {
+		p.CustomStatus = r.GetCustomStatus()
+	}
+	if r.GetNumEventsProcessed() != nil && p.NumEventsProcessed == nil {
+		p.NumEventsProcessed = r.GetNumEventsProcessed()
+	}
+	if r.GetOrchestrationTraceContext() != nil {
+		p.OrchestrationTraceContext = r.GetOrchestrationTraceContext()
+	}
+	if r.GetIsPartial() {
+		return nil, true
+	}
+	return p, true
+}

@@ -1,0 +1,171 @@
+package sidecar
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/perdure/perdure/api/protos"
+)
+
+// stream is one connected worker. All but its first block is guarded by Dispatcher.mu.
+type stream struct {
+	limit   [kinds]int                 // most items at a time; 0 for no limit
+	filters [kinds]map[string][]string // versions by name, none for any; nil accepts all
+	handoff chan offer                 // takes the one offer to a parked stream without blocking
+	end     chan struct{}              // closed to end the stream
+
+	count [kinds]int
+	items map[*item]struct{}
+	late  int // offers whose lease ended: this worker may not be alive
+	idle  bool
+}
+
+func newStream(req *protos.GetWorkItemsRequest) *stream {
+	s := &stream{handoff: make(chan offer, 1), end: make(chan struct{}), items: map[*item]struct{}{}}
+	s.limit[orchestration] = int(max(req.GetMaxConcurrentOrchestrationWorkItems(), 0))
+	s.limit[activity] = int(max(req.GetMaxConcurrentActivityWorkItems(), 0))
+	if f := req.GetWorkItemFilters(); f != nil {
+		s.filters = [kinds]map[string][]string{{}, {}}
+		for _, o := range f.GetOrchestrations() {
+			addFilter(s.filters[orchestration], o.GetName(), o.GetVersions())
+		}
+		for _, a := range f.GetActivities() {
+			addFilter(s.filters[activity], a.GetName(), a.GetVersions())
+		}
+	}
+	return s
+}
+
+func addFilter(to map[string][]string, name string, versions []string) {
+	before, repeated := to[name]
+	if len(versions) == 0 || repeated && len(before) == 0 {
+		to[name] = nil
+		return
+	}
+	to[name] = append(before, versions...)
+}
+
+// accepts reports whether the stream has credit and an interest in the item.
+func (s *stream) accepts(it *item) bool {
+	k := it.key.kind
+	if it.avoid[s] || s.limit[k] > 0 && s.count[k] >= s.limit[k] {
+		return false
+	}
+	if s.filters[k] == nil {
+		return true
+	}
+	versions, ok := s.filters[k][it.name]
+	return ok && (len(versions) == 0 || slices.Contains(versions, it.version))
+}
+
+func (s *stream) load() int { return len(s.items) + s.late }
+
+// Serve offers work to one worker until its context ends, send fails, or
+// shutdown yields or is closed, which ends all streams. What the worker has
+// not answered then goes to others. The error is a status.
+func (d *Dispatcher) Serve(
+	ctx context.Context, req *protos.GetWorkItemsRequest, shutdown <-chan any, send func(*protos.WorkItem) error,
+) error {
+	s := newStream(req)
+	d.join(s)
+	defer d.leave(s)
+	ping := time.NewTimer(d.opts.PingInterval)
+	defer ping.Stop()
+	for {
+		w := d.next(s)
+		if w == nil {
+			w = &protos.WorkItem{Request: &protos.WorkItem_HealthPing{HealthPing: &protos.HealthPing{}}}
+			var wait <-chan time.Time = ping.C
+			select {
+			case o := <-s.handoff:
+				if w = d.current(o); w == nil {
+					continue
+				}
+			case <-wait:
+			case <-ctx.Done():
+				return status.FromContextError(ctx.Err()).Err()
+			case <-shutdown:
+				d.endStreams()
+				return errShutdown
+			case <-s.end:
+				return errShutdown
+			}
+		} else {
+			select {
+			case <-shutdown:
+				d.endStreams()
+				return errShutdown
+			case <-s.end:
+				return errShutdown
+			default:
+			}
+		}
+		if err := send(w); err != nil {
+			return Status(err)
+		}
+		ping.Reset(d.opts.PingInterval)
+	}
+}
+
+var errShutdown = status.Error(codes.Canceled, "shutting down")
+
+func (d *Dispatcher) join(s *stream) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.streams = append(d.streams, s)
+}
+
+func (d *Dispatcher) leave(s *stream) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.streams = slices.DeleteFunc(d.streams, func(o *stream) bool { return o == s })
+	for it := range s.items {
+		d.release(it)
+		d.offer(it)
+	}
+}
+
+func (d *Dispatcher) endStreams() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, s := range d.streams {
+		select {
+		case <-s.end:
+		default:
+			close(s.end)
+		}
+	}
+}
+
+// next takes an item for the stream, or parks it and returns nil.
+func (d *Dispatcher) next(s *stream) *protos.WorkItem {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s.idle = false
+	select {
+	case o := <-s.handoff:
+		if d.tokens[o.work.GetCompletionToken()] == o.item {
+			return o.work
+		}
+	default:
+	}
+	if o, ok := d.take(s); ok {
+		return o.work
+	}
+	s.idle = true
+	return nil
+}
+
+// current is the offer's work, or nil where it was withdrawn.
+func (d *Dispatcher) current(o offer) *protos.WorkItem {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.tokens[o.work.GetCompletionToken()] != o.item {
+		return nil
+	}
+	return o.work
+}

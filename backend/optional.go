@@ -1,0 +1,139 @@
+package backend
+
+import (
+	"context"
+	"sync"
+
+	"github.com/perdure/perdure/api"
+	"github.com/perdure/perdure/api/protos"
+)
+
+// The optional interfaces of a Backend, found by type assertion. Whoever uses
+// one has a fallback for a backend that lacks it, or returns api.ErrUnsupported.
+type (
+	// WorkItemAwaiter waits for work where the Get methods would return
+	// ErrNoWorkItems, so that workers need not poll. Both block until there is
+	// an item or the context ends.
+	WorkItemAwaiter interface {
+		AwaitOrchestrationWorkItem(context.Context) (*OrchestrationWorkItem, error)
+		AwaitActivityWorkItem(context.Context) (*ActivityWorkItem, error)
+	}
+
+	// InstanceAwaiter waits until an instance has left PENDING, or where
+	// completed is set until it is over; api.ErrInstanceNotFound.
+	InstanceAwaiter interface {
+		AwaitInstance(ctx context.Context, id api.InstanceID, completed bool) (*api.OrchestrationMetadata, error)
+	}
+
+	// InstanceReplacer starts an instance under an id reuse policy;
+	// api.ErrDuplicateInstance where it forbids the start.
+	InstanceReplacer interface {
+		CreateOrReplaceInstance(ctx context.Context, start *HistoryEvent, policy *protos.OrchestrationIdReusePolicy) error
+	}
+
+	// InstanceQuerier lists instances.
+	InstanceQuerier interface {
+		QueryInstances(context.Context, api.InstanceQuery) (*api.InstancePage, error)
+	}
+
+	// HistoryReader reads the stored history of an instance, oldest event
+	// first, in portions of one turn; an error of f ends it and is returned.
+	HistoryReader interface {
+		ReadHistory(ctx context.Context, id api.InstanceID, f func([]*HistoryEvent) error) error
+	}
+
+	// InstanceManager does what operators ask of whole trees of instances.
+	InstanceManager interface {
+		// PurgeInstance deletes a finished instance and, where recursive, its
+		// finished descendants, and returns how many were deleted. With force
+		// it deletes unfinished ones too and loads no history.
+		// api.ErrInstanceNotFound, api.ErrNotCompleted.
+		PurgeInstance(ctx context.Context, id api.InstanceID, recursive, force bool) (int, error)
+		// ForceTerminate ends an instance without loading its history.
+		ForceTerminate(ctx context.Context, id api.InstanceID, output *string) error
+		// RewindInstance lets a failed instance go on from before its failure;
+		// api.ErrInstanceNotFound, api.ErrNotFailed.
+		RewindInstance(ctx context.Context, id api.InstanceID, reason string) error
+	}
+
+	// HealthReporter says why the backend refuses work; nil while it works.
+	HealthReporter interface {
+		Health() error
+	}
+)
+
+// TurnExecutor is the optional interface of an OrchestratorExecutor that keeps
+// an orchestrator blocked at its await between turns. The executor keeps what
+// it needs in the state's continuation; the state drops it when it cannot be
+// trusted any more, and a turn without one replays OldEvents.
+type TurnExecutor interface {
+	ExecuteTurn(ctx context.Context, state *OrchestrationRuntimeState) (*ExecutionResults, error)
+}
+
+// Continuation is an orchestrator that waits between two turns. Stop unwinds
+// it: its deferred functions have run when Stop returns.
+type Continuation interface {
+	Stop()
+}
+
+// ActivityInfo is what an activity may know of its execution.
+type ActivityInfo struct {
+	InstanceID  api.InstanceID
+	ExecutionID string
+	TaskID      int32
+	Attempt     int32 // from 1: how often this task was handed out in this process
+}
+
+type activityInfoKey struct{}
+
+// ContextWithActivityInfo returns a context that carries info.
+func ContextWithActivityInfo(ctx context.Context, info ActivityInfo) context.Context {
+	return context.WithValue(ctx, activityInfoKey{}, info)
+}
+
+// ActivityInfoFromContext returns what ContextWithActivityInfo put there.
+func ActivityInfoFromContext(ctx context.Context) (ActivityInfo, bool) {
+	info, ok := ctx.Value(activityInfoKey{}).(ActivityInfo)
+	return info, ok
+}
+
+type activityLease struct {
+	mu   sync.Mutex
+	lost bool
+	f    func()
+	info ActivityInfo
+}
+
+// SetInfo is called by a backend that knows the execution of the item.
+func (wi *ActivityWorkItem) SetInfo(info ActivityInfo) { wi.lease.info = info }
+
+// Info returns what SetInfo set, or the instance and task ids.
+func (wi *ActivityWorkItem) Info() ActivityInfo {
+	if wi.lease.info == (ActivityInfo{}) {
+		return ActivityInfo{InstanceID: wi.InstanceID, TaskID: wi.NewEvent.GetEventId(), Attempt: 1}
+	}
+	return wi.lease.info
+}
+
+// OnLost registers a function to be called, once, when the item's result is no
+// longer wanted: its instance ended, was purged or moved to another owner.
+func (wi *ActivityWorkItem) OnLost(f func()) {
+	wi.lease.mu.Lock()
+	lost := wi.lease.lost
+	wi.lease.f = f
+	wi.lease.mu.Unlock()
+	if lost {
+		f()
+	}
+}
+
+// Lose is called by a backend to say that the item's result is no longer wanted.
+func (wi *ActivityWorkItem) Lose() {
+	wi.lease.mu.Lock()
+	f, was := wi.lease.f, wi.lease.lost
+	wi.lease.lost = true
+	wi.lease.mu.Unlock()
+	if f != nil && !was {
+		f()
+	}
+}

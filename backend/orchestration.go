@@ -1,0 +1,176 @@
+package backend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/perdure/perdure/api"
+	"github.com/perdure/perdure/api/protos"
+)
+
+const (
+	// maxGenerations bounds how often one turn continues as new before its
+	// progress is stored; the orchestration goes on in a new turn.
+	maxGenerations = 20
+	// maxTurnAttempts is how often a turn that cannot be executed is tried
+	// before its instance fails with the last error.
+	maxTurnAttempts = 10
+)
+
+type orchestrationProcessor struct {
+	be   Backend
+	exec OrchestratorExecutor
+	log  Logger
+}
+
+// NewOrchestrationWorker returns a worker that executes turns.
+func NewOrchestrationWorker(be Backend, executor OrchestratorExecutor, logger Logger, opts ...NewTaskWorkerOptions) TaskWorker {
+	return NewTaskWorker(be, &orchestrationProcessor{be: be, exec: executor, log: logger}, logger, opts...)
+}
+
+func (*orchestrationProcessor) Name() string { return "orchestration-processor" }
+
+func (p *orchestrationProcessor) FetchWorkItem(ctx context.Context) (WorkItem, error) {
+	wi, err := p.be.GetOrchestrationWorkItem(ctx)
+	if wi == nil {
+		return nil, err
+	}
+	return wi, err
+}
+
+func (p *orchestrationProcessor) awaitWorkItem(ctx context.Context) (WorkItem, error) {
+	a, ok := p.be.(WorkItemAwaiter)
+	if !ok {
+		return nil, errors.ErrUnsupported
+	}
+	wi, err := a.AwaitOrchestrationWorkItem(ctx)
+	if wi == nil {
+		return nil, err
+	}
+	return wi, err
+}
+
+func (p *orchestrationProcessor) ProcessWorkItem(ctx context.Context, item WorkItem) error {
+	wi, ok := item.(*OrchestrationWorkItem)
+	if !ok {
+		return fmt.Errorf("%T is no orchestration work item", item)
+	}
+	if wi.State == nil {
+		state, err := p.be.GetOrchestrationRuntimeState(ctx, wi)
+		if err != nil {
+			return fmt.Errorf("load state: %w", err)
+		}
+		wi.State = state
+	}
+	now := time.Now()
+	if !p.addEvents(wi, now) {
+		return nil // nothing to run, but the messages are consumed
+	}
+	err := p.run(ctx, wi, now)
+	if err != nil && ctx.Err() == nil && wi.RetryCount+1 >= maxTurnAttempts {
+		p.log.Errorf("%s: failed after %d attempts: %v", wi.InstanceID, wi.RetryCount+1, err)
+		return p.fail(wi, "OrchestrationPoisoned", fmt.Sprintf("the turn failed %d times, the last time with: %v", wi.RetryCount+1, err))
+	}
+	return err
+}
+
+// addEvents puts the item's messages into the state. It reports whether there is a turn to run.
+func (p *orchestrationProcessor) addEvents(wi *OrchestrationWorkItem, now time.Time) bool {
+	s := wi.State
+	if s.IsCompleted() {
+		return false
+	}
+	turn := &HistoryEvent{
+		EventId: -1, Timestamp: timestamppb.New(now),
+		EventType: &protos.HistoryEvent_OrchestratorStarted{OrchestratorStarted: &protos.OrchestratorStartedEvent{}},
+	}
+	added := s.AddEvent(turn) == nil && len(wi.NewEvents) == 0 && s.started != nil
+	for _, e := range wi.NewEvents {
+		if err := s.AddEvent(e); err != nil {
+			p.log.Warnf("%s: dropped a message: %v", wi.InstanceID, err)
+			continue
+		}
+		added = true
+		if s.terminate != nil {
+			break // nothing that came later can matter
+		}
+	}
+	if !added {
+		s.newEvents = nil
+	}
+	return added
+}
+
+func (p *orchestrationProcessor) run(ctx context.Context, wi *OrchestrationWorkItem, now time.Time) error {
+	s := wi.State
+	if s.started == nil {
+		if s.terminate != nil {
+			return fmt.Errorf("%s: terminated, but there is no start event", wi.InstanceID)
+		}
+		return fmt.Errorf("%s: there is no start event", wi.InstanceID)
+	}
+	for round := 0; ; round++ {
+		if s.terminate != nil {
+			s.Release()
+			return s.applyTerminate(now)
+		}
+		if round == maxGenerations {
+			s.unexecuted = true // it is stored, and executed in a turn of its own
+			return nil
+		}
+		results, err := p.execute(ctx, s)
+		if err != nil {
+			return err
+		}
+		if results.Response.GetCustomStatus() != nil {
+			s.CustomStatus = results.Response.GetCustomStatus()
+		}
+		again, err := s.applyActions(results.Response.GetActions(), nil, now)
+		if err != nil || !again {
+			return err
+		}
+	}
+}
+
+func (p *orchestrationProcessor) execute(ctx context.Context, s *OrchestrationRuntimeState) (*ExecutionResults, error) {
+	var results *ExecutionResults
+	var err error
+	if t, ok := p.exec.(TurnExecutor); ok {
+		results, err = t.ExecuteTurn(ctx, s)
+	} else {
+		results, err = p.exec.ExecuteOrchestrator(ctx, s.instanceID, s.oldEvents, s.newEvents)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("execute: %w", err)
+	}
+	if results == nil || results.Response == nil {
+		return nil, errors.New("execute: the executor gave no response")
+	}
+	return results, nil
+}
+
+// fail ends the instance in place of a turn that cannot be executed.
+func (p *orchestrationProcessor) fail(wi *OrchestrationWorkItem, kind, message string) error {
+	s := wi.State
+	s.Release()
+	s.pendingTasks, s.pendingTimers, s.pendingMessages = nil, nil, nil
+	if s.completed != nil {
+		return fmt.Errorf("%s: %s", kind, message)
+	}
+	return s.complete(-1, &protos.CompleteOrchestrationAction{
+		OrchestrationStatus: api.RUNTIME_STATUS_FAILED,
+		FailureDetails:      &protos.TaskFailureDetails{ErrorType: kind, ErrorMessage: message, IsNonRetriable: true},
+	}, timestamppb.Now())
+}
+
+func (p *orchestrationProcessor) CompleteWorkItem(ctx context.Context, wi WorkItem) error {
+	return p.be.CompleteOrchestrationWorkItem(ctx, wi.(*OrchestrationWorkItem))
+}
+
+func (p *orchestrationProcessor) AbandonWorkItem(ctx context.Context, wi WorkItem) error {
+	return p.be.AbandonOrchestrationWorkItem(ctx, wi.(*OrchestrationWorkItem))
+}
