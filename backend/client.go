@@ -7,7 +7,6 @@ import (
 	"reflect"
 	"runtime"
 	"strings"
-	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -119,7 +118,8 @@ func orchestratorName(orchestrator any) (string, error) {
 		name = strings.TrimSuffix(name[strings.LastIndexByte(name, '.')+1:], "-fm")
 	}
 	if name == "" {
-		return "", fmt.Errorf("%w: the orchestrator is a %T, want a name or a function", api.ErrInvalidInput, orchestrator)
+		return "", fmt.Errorf("%w: the orchestrator is a %T, want a name or a function",
+			api.ErrInvalidInput, orchestrator)
 	}
 	return name, nil
 }
@@ -153,11 +153,14 @@ func startInstance(ctx context.Context, be Backend, req *protos.CreateInstanceRe
 // terminalPolicy lets a start replace an instance that is over.
 func terminalPolicy() *protos.OrchestrationIdReusePolicy {
 	return &protos.OrchestrationIdReusePolicy{ReplaceableStatus: []protos.OrchestrationStatus{
-		api.RUNTIME_STATUS_COMPLETED, api.RUNTIME_STATUS_FAILED, api.RUNTIME_STATUS_TERMINATED, api.RUNTIME_STATUS_CANCELED,
+		api.RUNTIME_STATUS_COMPLETED, api.RUNTIME_STATUS_FAILED,
+		api.RUNTIME_STATUS_TERMINATED, api.RUNTIME_STATUS_CANCELED,
 	}}
 }
 
-func (c *backendClient) FetchOrchestrationMetadata(ctx context.Context, id api.InstanceID) (*api.OrchestrationMetadata, error) {
+func (c *backendClient) FetchOrchestrationMetadata(
+	ctx context.Context, id api.InstanceID,
+) (*api.OrchestrationMetadata, error) {
 	m, err := c.be.GetOrchestrationMetadata(ctx, id)
 	if err != nil {
 		return nil, fmt.Errorf("fetch metadata of %q: %w", id, err)
@@ -165,16 +168,22 @@ func (c *backendClient) FetchOrchestrationMetadata(ctx context.Context, id api.I
 	return m, nil
 }
 
-func (c *backendClient) WaitForOrchestrationStart(ctx context.Context, id api.InstanceID) (*api.OrchestrationMetadata, error) {
+func (c *backendClient) WaitForOrchestrationStart(
+	ctx context.Context, id api.InstanceID,
+) (*api.OrchestrationMetadata, error) {
 	return awaitInstance(ctx, c.be, id, false)
 }
 
-func (c *backendClient) WaitForOrchestrationCompletion(ctx context.Context, id api.InstanceID) (*api.OrchestrationMetadata, error) {
+func (c *backendClient) WaitForOrchestrationCompletion(
+	ctx context.Context, id api.InstanceID,
+) (*api.OrchestrationMetadata, error) {
 	return awaitInstance(ctx, c.be, id, true)
 }
 
 // awaitInstance polls only a backend that cannot wait.
-func awaitInstance(ctx context.Context, be Backend, id api.InstanceID, completed bool) (*api.OrchestrationMetadata, error) {
+func awaitInstance(
+	ctx context.Context, be Backend, id api.InstanceID, completed bool,
+) (*api.OrchestrationMetadata, error) {
 	what := "start"
 	if completed {
 		what = "completion"
@@ -259,19 +268,24 @@ func optionalText(s string) *wrapperspb.StringValue {
 
 // The functions below send one event each; in-process clients and the gRPC service share them.
 
-func terminate(ctx context.Context, be Backend, id api.InstanceID, output *wrapperspb.StringValue, recurse bool) error {
+func terminate(
+	ctx context.Context, be Backend, id api.InstanceID, output *wrapperspb.StringValue, recurse bool,
+) error {
 	return sendEvent(ctx, be, id, "terminate", &HistoryEvent{EventType: &protos.HistoryEvent_ExecutionTerminated{
 		ExecutionTerminated: &protos.ExecutionTerminatedEvent{Input: output, Recurse: recurse},
 	}})
 }
 
-func raiseEvent(ctx context.Context, be Backend, id api.InstanceID, name string, input *wrapperspb.StringValue) error {
+func raiseEvent(
+	ctx context.Context, be Backend, id api.InstanceID, name string, input *wrapperspb.StringValue,
+) error {
 	if name == "" {
 		return fmt.Errorf("raise event to %q: %w: the event has no name", id, api.ErrInvalidInput)
 	}
-	return sendEvent(ctx, be, id, fmt.Sprintf("raise event %q to", name), &HistoryEvent{EventType: &protos.HistoryEvent_EventRaised{
+	e := &HistoryEvent{EventType: &protos.HistoryEvent_EventRaised{
 		EventRaised: &protos.EventRaisedEvent{Name: name, Input: input},
-	}})
+	}}
+	return sendEvent(ctx, be, id, fmt.Sprintf("raise event %q to", name), e)
 }
 
 func suspend(ctx context.Context, be Backend, id api.InstanceID, reason *wrapperspb.StringValue) error {
@@ -287,7 +301,7 @@ func resume(ctx context.Context, be Backend, id api.InstanceID, reason *wrappers
 }
 
 func sendEvent(ctx context.Context, be Backend, id api.InstanceID, what string, e *HistoryEvent) error {
-	e.EventId, e.Timestamp = -1, timestamppb.New(time.Now())
+	e.EventId, e.Timestamp = -1, timestamppb.Now()
 	if err := be.AddNewOrchestrationEvent(ctx, id, e); err != nil {
 		return fmt.Errorf("%s %q: %w", what, id, err)
 	}

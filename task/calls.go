@@ -101,7 +101,8 @@ func (ctx *OrchestrationContext) CallSubOrchestrator(orchestrator any, opts ...S
 		}
 	}
 	if err == nil && o.instanceID != "" && (o.instanceID == string(ctx.ID) || o.instanceID == ctx.parentID) {
-		err = fmt.Errorf("%w: sub-orchestration id %q is that of the caller or of its parent", api.ErrInvalidInput, o.instanceID)
+		err = fmt.Errorf("%w: sub-orchestration id %q is that of the caller or of its parent",
+			api.ErrInvalidInput, o.instanceID)
 	}
 	return ctx.call(kindChild, name, o.callOptions, err)
 }
@@ -140,7 +141,7 @@ func (c *call) try() {
 			},
 		}
 	}
-	c.ctx.pending[id] = pendingOp{kind: c.kind, settle: func(result *wrapperspb.StringValue, failure *TaskFailedError) {
+	c.ctx.pending[id] = pendingOp{c.kind, func(result *wrapperspb.StringValue, failure *TaskFailedError) {
 		if failure == nil {
 			c.handle.complete(result)
 			return

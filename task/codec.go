@@ -9,21 +9,40 @@ import (
 	"github.com/perdure/perdure/api"
 )
 
-// encode makes JSON of a value; nil is no data. The error names what and the type.
+// SerializationError says that a value cannot be made JSON. It is an
+// [api.ErrInvalidInput] for errors.Is.
+type SerializationError struct {
+	What   string // such as "activity output"
+	GoType string // of the value
+	Err    error  // of package json, or the panic of a MarshalJSON
+}
+
+// Error names the type and the problem.
+func (e *SerializationError) Error() string {
+	return fmt.Sprintf("marshal %s of type %s: %v", e.What, e.GoType, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *SerializationError) Unwrap() error { return e.Err }
+
+// Is reports whether target is api.ErrInvalidInput.
+func (e *SerializationError) Is(target error) bool { return target == api.ErrInvalidInput }
+
+// encode makes JSON of a value; nil is no data.
 func encode(what string, v any) (s *wrapperspb.StringValue, err error) {
 	if v == nil {
 		return nil, nil
 	}
 	defer func() {
 		if r := recover(); r != nil {
-			s, err = nil, fmt.Errorf("%w: %s of type %T: panic while marshalling: %v", api.ErrInvalidInput, what, v, r)
+			err = fmt.Errorf("panic: %v", r)
+		}
+		if err != nil {
+			s, err = nil, &SerializationError{What: what, GoType: fmt.Sprintf("%T", v), Err: err}
 		}
 	}()
 	b, err := json.Marshal(v)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %s of type %T: %w", api.ErrInvalidInput, what, v, err)
-	}
-	return wrapperspb.String(string(b)), nil
+	return wrapperspb.String(string(b)), err
 }
 
 // decode reads JSON into v. No data, and a nil v, leave everything as it is.
@@ -33,7 +52,7 @@ func decode(what string, s *wrapperspb.StringValue, v any) (err error) {
 	}
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("decode %s into %T: panic while unmarshalling: %v", what, v, r)
+			err = fmt.Errorf("decode %s into %T: panic: %v", what, v, r)
 		}
 	}()
 	if err := json.Unmarshal([]byte(s.GetValue()), v); err != nil {

@@ -105,7 +105,7 @@ func (ctx *OrchestrationContext) startTimer(t time.Time, fired func()) {
 			CreateTimer: &protos.CreateTimerAction{FireAt: timestamppb.New(t)},
 		},
 	})
-	ctx.pending[a.GetId()] = pendingOp{kind: kindTimer, settle: func(*wrapperspb.StringValue, *TaskFailedError) { fired() }}
+	ctx.pending[a.GetId()] = pendingOp{kindTimer, func(*wrapperspb.StringValue, *TaskFailedError) { fired() }}
 }
 
 // WaitForSingleEvent waits for an external event; names are compared without
@@ -139,7 +139,8 @@ func (ctx *OrchestrationContext) WaitForSingleEvent(eventName string, timeout ti
 // [api.ErrInvalidInput].
 func (ctx *OrchestrationContext) SendEvent(instanceID api.InstanceID, name string, payload any) error {
 	if instanceID == api.EmptyInstanceID || name == "" {
-		return fmt.Errorf("%w: send event %q to %q: instance id and name must not be empty", api.ErrInvalidInput, name, instanceID)
+		return fmt.Errorf("%w: send event %q to %q: instance id and name must not be empty",
+			api.ErrInvalidInput, name, instanceID)
 	}
 	data, err := encode("payload of event "+name, payload)
 	if err != nil || ctx.closed() {
@@ -199,7 +200,8 @@ func (ctx *OrchestrationContext) NewGuid() uuid.UUID {
 // Logger returns the default logger with the instance and the orchestrator's
 // name; it is silent while the orchestrator replays.
 func (ctx *OrchestrationContext) Logger() *slog.Logger {
-	return slog.New(replayHandler{slog.Default().Handler(), ctx}).With("instance", string(ctx.ID), "orchestrator", ctx.Name)
+	return slog.New(replayHandler{slog.Default().Handler(), ctx}).
+		With("instance", string(ctx.ID), "orchestrator", ctx.Name)
 }
 
 // closed reports whether calls have no effect any more.

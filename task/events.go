@@ -16,6 +16,14 @@ type feed struct {
 	checked  bool                   // the end of old was looked at
 }
 
+// next adds the new events of a turn, and drops those of turns that are over.
+func (f *feed) next(events []*protos.HistoryEvent) {
+	if f.at > 0 {
+		f.old, f.at = nil, 0
+	}
+	f.new = events
+}
+
 // peekOld returns the next event of an earlier turn, or nil.
 func (f *feed) peekOld() *protos.HistoryEvent {
 	if f.at < len(f.old) {
@@ -174,7 +182,7 @@ func (ctx *OrchestrationContext) confirm(e *protos.HistoryEvent, kind actionKind
 
 func (ctx *OrchestrationContext) confirmCompletion(e *protos.HistoryEvent) {
 	if ctx.completion == nil {
-		ctx.nonDeterministic(fmt.Sprintf("history has %s, where the code goes on", describe(kindComplete, "", e.GetEventId())))
+		ctx.nonDeterministic("history has the completion, where the code goes on")
 		return
 	}
 	if !ctx.completion.confirmed {

@@ -49,14 +49,15 @@ func (x *executor) ExecuteTurn(
 	c, ok := prev.(*continuation)
 	var resp *protos.OrchestratorResponse
 	if ok && c.executor == x {
-		resp, ok = c.turn(func(octx *OrchestrationContext) { octx.feed = feed{new: state.NewEvents(), resumed: octx.feed.resumed} })
+		resp, ok = c.turn(state.NewEvents())
 	} else {
 		ok = false
 	}
 	if !ok {
 		drop(state, prev)
-		c = &continuation{executor: x, octx: NewOrchestrationContext(x.registry, state.InstanceID(), state.OldEvents(), state.NewEvents())}
-		resp, _ = c.turn(func(*OrchestrationContext) {})
+		octx := NewOrchestrationContext(x.registry, state.InstanceID(), state.OldEvents(), nil)
+		c = &continuation{executor: x, octx: octx}
+		resp, _ = c.turn(state.NewEvents())
 	}
 	if c.octx.finished() {
 		drop(state, c)
@@ -83,13 +84,13 @@ type continuation struct {
 }
 
 // turn runs the orchestrator; false where it was stopped before.
-func (c *continuation) turn(feed func(*OrchestrationContext)) (*protos.OrchestratorResponse, bool) {
+func (c *continuation) turn(events []*protos.HistoryEvent) (*protos.OrchestratorResponse, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.stopped {
 		return nil, false
 	}
-	feed(c.octx)
+	c.octx.feed.next(events)
 	c.octx.run()
 	return c.octx.response(), true
 }

@@ -296,8 +296,7 @@ func TestOutputs(t *testing.T) {
 				}
 				return out, nil
 			})
-			d := wantFailed(t, h.start(""), "*fmt.wrapErrors")
-			_ = d
+			d := wantFailed(t, h.start(""), "*task.SerializationError")
 			if !strings.Contains(d.GetErrorMessage(), typ) {
 				t.Errorf("%s: %s", typ, d.GetErrorMessage())
 			}
@@ -345,4 +344,20 @@ func TestTerminate(t *testing.T) {
 			t.Errorf("got %v", c)
 		}
 	}
+}
+
+func TestRawInputs(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, func(ctx *task.OrchestrationContext) (any, error) {
+		var v int
+		err := ctx.CallActivity("a", task.WithRawActivityInput("{")).Await(&v)
+		if task.NonRetriable(nil) != nil {
+			return nil, errors.New("NonRetriable(nil) is an error")
+		}
+		return v, err
+	})
+	if got := h.start("")[0].GetScheduleTask().GetInput().GetValue(); got != "{" {
+		t.Fatal(got)
+	}
+	wantFailed(t, h.turn(taskDone(0, "{")), "*fmt.wrapError")
 }

@@ -2,6 +2,7 @@ package task
 
 import (
 	"fmt"
+	"strings"
 
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -117,7 +118,7 @@ func eventName(e *protos.HistoryEvent) string {
 	if f == nil {
 		return "empty event"
 	}
-	return string(f.Message().Name())
+	return strings.TrimSuffix(string(f.Message().Name()), "Event")
 }
 
 // finished reports whether there is no further turn.
@@ -131,7 +132,8 @@ func (ctx *OrchestrationContext) response() *protos.OrchestratorResponse {
 	if ctx.suspended && !ctx.halted {
 		return r
 	}
-	if c := ctx.completion.complete(); c.GetOrchestrationStatus() == api.RUNTIME_STATUS_CONTINUED_AS_NEW && ctx.next.keepEvents {
+	c := ctx.completion.outcome()
+	if c.GetOrchestrationStatus() == api.RUNTIME_STATUS_CONTINUED_AS_NEW && ctx.next.keepEvents {
 		c.CarryoverEvents = ctx.inbox.unprocessed()
 	}
 	r.Actions = ctx.journal.actions()
@@ -139,7 +141,7 @@ func (ctx *OrchestrationContext) response() *protos.OrchestratorResponse {
 	return r
 }
 
-func (a *action) complete() *protos.CompleteOrchestrationAction {
+func (a *action) outcome() *protos.CompleteOrchestrationAction {
 	if a == nil {
 		return nil
 	}

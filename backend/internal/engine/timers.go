@@ -76,6 +76,9 @@ func (w *wakes) Pop() any {
 
 // arm makes sure that the instance is woken when it next has something to do. The mutex is held.
 func (e *Engine) arm(i *instance) {
+	if i.ready || i.turn != nil {
+		return // its turn arms it again
+	}
 	next := int64(0)
 	if len(i.timers) > 0 {
 		next = i.timers[0].due

@@ -46,7 +46,8 @@ func Status(err error, more ...Mapping) error {
 				continue
 			}
 			s := status.New(m.Code, err.Error())
-			if d, detailErr := s.WithDetails(&errdetails.ErrorInfo{Reason: m.Reason, Domain: ErrorDomain}); detailErr == nil {
+			info := &errdetails.ErrorInfo{Reason: m.Reason, Domain: ErrorDomain}
+			if d, detailErr := s.WithDetails(info); detailErr == nil {
 				s = d
 			}
 			return s.Err()

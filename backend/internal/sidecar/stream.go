@@ -79,13 +79,12 @@ func (d *Dispatcher) Serve(
 		w := d.next(s)
 		if w == nil {
 			w = &protos.WorkItem{Request: &protos.WorkItem_HealthPing{HealthPing: &protos.HealthPing{}}}
-			var wait <-chan time.Time = ping.C
 			select {
 			case o := <-s.handoff:
 				if w = d.current(o); w == nil {
 					continue
 				}
-			case <-wait:
+			case <-ping.C:
 			case <-ctx.Done():
 				return status.FromContextError(ctx.Err()).Err()
 			case <-shutdown:
@@ -125,6 +124,7 @@ func (d *Dispatcher) leave(s *stream) {
 	d.streams = slices.DeleteFunc(d.streams, func(o *stream) bool { return o == s })
 	for it := range s.items {
 		d.release(it)
+		it.avoid = nil // the timer that would clear it stopped when this stream took the item
 		d.offer(it)
 	}
 }

@@ -34,7 +34,7 @@ const Far = int64(1<<63 - 1)
 
 // Instance is the row of one orchestration instance.
 type Instance struct {
-	Key         int64  // assigned by the engine in start order, never reused
+	Key         int64  // assigned by the engine in start order; used again only once no row has it
 	ID          string // unique
 	Partition   int32
 	ExecutionID string

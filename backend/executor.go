@@ -1,0 +1,136 @@
+package backend
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/perdure/perdure/api"
+	"github.com/perdure/perdure/api/protos"
+	"github.com/perdure/perdure/backend/internal/sidecar"
+)
+
+// grpcExecutor runs work on the workers that are connected over gRPC.
+type grpcExecutor struct {
+	be        Backend
+	log       Logger
+	work      *sidecar.Dispatcher
+	onConnect func(context.Context) error
+	shutdown  <-chan any
+}
+
+type grpcExecutorOptions func(*grpcExecutor)
+
+// WithOnGetWorkItemsConnectionCallback has callback called each time that a
+// worker connects, before it gets work. Its error refuses the worker, as Unavailable.
+func WithOnGetWorkItemsConnectionCallback(callback func(context.Context) error) grpcExecutorOptions {
+	return func(e *grpcExecutor) { e.onConnect = callback }
+}
+
+// WithStreamShutdownChannel has every worker's stream end once c yields a value
+// or is closed. Without it GracefulStop of the server waits for the workers to leave.
+func WithStreamShutdownChannel(c <-chan any) grpcExecutorOptions {
+	return func(e *grpcExecutor) { e.shutdown = c }
+}
+
+// NewGrpcExecutor returns an executor that hands work to the workers connected
+// to grpcServer, where it registers the TaskHubSidecarService. The server
+// should accept large messages (grpc.MaxRecvMsgSize): not all SDKs split them.
+func NewGrpcExecutor(grpcServer *grpc.Server, be Backend, logger Logger, opts ...grpcExecutorOptions) Executor {
+	e := &grpcExecutor{be: be, log: logger, work: sidecar.NewDispatcher(sidecar.Options{})}
+	for _, f := range opts {
+		f(e)
+	}
+	protos.RegisterTaskHubSidecarServiceServer(grpcServer, &grpcService{grpcExecutor: e, patience: unknownPatience})
+	return e
+}
+
+// IsDurableTaskGrpcRequest reports whether a full gRPC method name, such as
+// "/TaskHubSidecarService/Hello", is one of the executor's service.
+func IsDurableTaskGrpcRequest(fullMethodName string) bool {
+	return strings.HasPrefix(fullMethodName, "/TaskHubSidecarService/")
+}
+
+// ExecuteOrchestrator sends the whole history. It waits for a worker until ctx
+// ends, whose error it then returns.
+func (e *grpcExecutor) ExecuteOrchestrator(
+	ctx context.Context, iid api.InstanceID, oldEvents, newEvents []*protos.HistoryEvent,
+) (*ExecutionResults, error) {
+	start := lastStart(newEvents)
+	if start == nil {
+		start = lastStart(oldEvents)
+	}
+	r, err := e.work.Orchestrator(ctx, start.GetName(), start.GetVersion().GetValue(), &protos.OrchestratorRequest{
+		InstanceId:  string(iid),
+		ExecutionId: start.GetOrchestrationInstance().GetExecutionId(),
+		PastEvents:  oldEvents,
+		NewEvents:   newEvents,
+		// .NET refuses entity calls without the parameters, and fails without the window.
+		EntityParameters: &protos.OrchestratorEntityParameters{EntityMessageReorderWindow: durationpb.New(0)},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &ExecutionResults{Response: r}, nil
+}
+
+func lastStart(events []*protos.HistoryEvent) *protos.ExecutionStartedEvent {
+	for i := len(events) - 1; i >= 0; i-- {
+		if s := events[i].GetExecutionStarted(); s != nil {
+			return s
+		}
+	}
+	return nil
+}
+
+// ExecuteActivity waits for a worker until ctx ends, whose error it then returns.
+func (e *grpcExecutor) ExecuteActivity(
+	ctx context.Context, iid api.InstanceID, event *protos.HistoryEvent,
+) (*protos.HistoryEvent, error) {
+	task := event.GetTaskScheduled()
+	if task == nil {
+		return nil, fmt.Errorf("execute activity of %q: its event is no TaskScheduled", iid)
+	}
+	info, _ := ActivityInfoFromContext(ctx)
+	version := task.GetVersion().GetValue()
+	if task.GetVersion() == nil && e.work.NeedsVersion() {
+		m, err := e.be.GetOrchestrationMetadata(ctx, iid)
+		if err != nil {
+			return nil, fmt.Errorf("version of %q: %w", iid, err)
+		}
+		version = m.Version // filters take an unversioned activity for one of its orchestration's version
+	}
+	r, err := e.work.Activity(ctx, version, &protos.ActivityRequest{
+		Name: task.GetName(), Version: task.GetVersion(), Input: task.GetInput(), Tags: task.GetTags(),
+		OrchestrationInstance: &protos.OrchestrationInstance{
+			InstanceId: string(iid), ExecutionId: optionalText(info.ExecutionID),
+		},
+		TaskId:             event.GetEventId(),
+		ParentTraceContext: task.GetParentTraceContext(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return activityResult(event.GetEventId(), r.GetResult(), r.GetFailureDetails()), nil
+}
+
+func activityResult(
+	taskID int32, result *wrapperspb.StringValue, failure *protos.TaskFailureDetails,
+) *HistoryEvent {
+	e := &HistoryEvent{EventId: -1, Timestamp: timestamppb.Now()}
+	if failure != nil {
+		e.EventType = &protos.HistoryEvent_TaskFailed{
+			TaskFailed: &protos.TaskFailedEvent{TaskScheduledId: taskID, FailureDetails: failure},
+		}
+	} else {
+		e.EventType = &protos.HistoryEvent_TaskCompleted{
+			TaskCompleted: &protos.TaskCompletedEvent{TaskScheduledId: taskID, Result: result},
+		}
+	}
+	return e
+}

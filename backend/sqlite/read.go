@@ -1,0 +1,213 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/ncruces/go-sqlite3"
+
+	"github.com/perdure/perdure/backend/internal/store"
+)
+
+var errClosed = errors.New("the store is closed")
+
+// read runs f on a connection of its own; in memory, on the only one.
+func (d *db) read(ctx context.Context, f func(*conn) error) error {
+	if d.memory {
+		d.write.Lock()
+		defer d.write.Unlock()
+		if d.w == nil {
+			return errClosed
+		}
+		return f(d.w)
+	}
+	reads := d.reads
+	if reads == nil {
+		return errClosed
+	}
+	select {
+	case c := <-reads:
+		defer func() { reads <- c }()
+		defer c.c.SetInterrupt(c.c.SetInterrupt(ctx))
+		return f(c)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// An instance is as new as the newest of its row and its turns.
+const (
+	columns = `key, id, partition, execution_id, name, version, status, unfinished, created_at,
+ max(updated_at, coalesce((SELECT at FROM history h WHERE h.key = instances.key ORDER BY h.lsn DESC LIMIT 1), 0)),
+ completed_at, scheduled_at, due, attempts, parent_id, parent_exec, parent_task, tags, failure, stalled`
+	payloads   = `, custom_status, input, output`
+	noPayloads = `, NULL, NULL, NULL`
+)
+
+func scan(s *sqlite3.Stmt) *store.Instance {
+	return &store.Instance{
+		Key: s.ColumnInt64(0), ID: s.ColumnText(1), Partition: int32(s.ColumnInt64(2)), ExecutionID: s.ColumnText(3),
+		Name: s.ColumnText(4), Version: optional(s, 5), Status: int32(s.ColumnInt64(6)), Unfinished: s.ColumnBool(7),
+		CreatedAt: s.ColumnInt64(8), UpdatedAt: s.ColumnInt64(9), CompletedAt: s.ColumnInt64(10), ScheduledAt: s.ColumnInt64(11),
+		Due: s.ColumnInt64(12), Attempts: int32(s.ColumnInt64(13)), ParentID: s.ColumnText(14), ParentExec: s.ColumnText(15),
+		ParentTask: int32(s.ColumnInt64(16)), Tags: blob(s, 17), Failure: blob(s, 18), Stalled: s.ColumnText(19),
+		CustomStatus: optional(s, 20), Input: optional(s, 21), Output: optional(s, 22),
+	}
+}
+
+func (d *db) one(ctx context.Context, where string, arg any) (row *store.Instance, err error) {
+	err = d.read(ctx, func(c *conn) error {
+		return c.query(`SELECT `+columns+payloads+` FROM instances WHERE `+where, []any{arg}, func(s *sqlite3.Stmt) error {
+			row = scan(s)
+			return nil
+		})
+	})
+	if err == nil && row == nil {
+		err = fmt.Errorf("%w: %v", store.ErrNotFound, arg)
+	}
+	return row, err
+}
+
+func (d *db) ByID(ctx context.Context, id string) (*store.Instance, error) {
+	return d.one(ctx, `id=?`, id)
+}
+
+func (d *db) ByKey(ctx context.Context, key int64) (*store.Instance, error) {
+	return d.one(ctx, `key=?`, key)
+}
+
+// historyPage bounds how many rows are read before the connection is given back.
+const historyPage = 500
+
+func (d *db) History(ctx context.Context, key, after int64, f func(store.HistoryRow) error) error {
+	for {
+		var rows []store.HistoryRow
+		if err := d.read(ctx, func(c *conn) error {
+			return c.query(`SELECT lsn, at, events FROM history WHERE key=? AND lsn>? ORDER BY lsn LIMIT ?`,
+				[]any{key, after, historyPage}, func(s *sqlite3.Stmt) error {
+					rows = append(rows, store.HistoryRow{LSN: s.ColumnInt64(0), Key: key, At: s.ColumnInt64(1), Events: blob(s, 2)})
+					return nil
+				})
+		}); err != nil {
+			return err
+		}
+		for _, r := range rows {
+			after = r.LSN
+			if err := f(r); err != nil {
+				return err
+			}
+		}
+		if len(rows) < historyPage {
+			return nil
+		}
+	}
+}
+
+func (d *db) Inbox(ctx context.Context, key int64) (rows []store.InboxRow, err error) {
+	err = d.read(ctx, func(c *conn) error {
+		return c.query(`SELECT seq, event FROM inbox WHERE key=? ORDER BY seq`, []any{key}, func(s *sqlite3.Stmt) error {
+			rows = append(rows, store.InboxRow{Seq: s.ColumnInt64(0), Key: key, Event: blob(s, 1)})
+			return nil
+		})
+	})
+	return rows, err
+}
+
+func (d *db) Active(ctx context.Context, after int64, limit int) (keys []int64, err error) {
+	const sql = `SELECT key FROM (SELECT key FROM instances WHERE unfinished = 1 AND due = 0 AND key > ?1
+ UNION SELECT key FROM inbox WHERE key > ?1 AND key IN (SELECT key FROM instances)) ORDER BY key LIMIT ?2`
+	err = d.read(ctx, func(c *conn) error {
+		return c.query(sql, []any{after, limit}, func(s *sqlite3.Stmt) error {
+			keys = append(keys, s.ColumnInt64(0))
+			return nil
+		})
+	})
+	return keys, err
+}
+
+func (d *db) DueAfter(ctx context.Context, after store.DueKey, limit int) (due []store.DueKey, err error) {
+	const sql = `SELECT due, key FROM instances WHERE unfinished = 1 AND due <> 0 AND due <> 9223372036854775807
+ AND (due, key) > (?, ?) ORDER BY due, key LIMIT ?`
+	err = d.read(ctx, func(c *conn) error {
+		return c.query(sql, []any{after.Due, after.Key, limit}, func(s *sqlite3.Stmt) error {
+			due = append(due, store.DueKey{Due: s.ColumnInt64(0), Key: s.ColumnInt64(1)})
+			return nil
+		})
+	})
+	return due, err
+}
+
+// Query lists instances. Values are always bound, never put into the text.
+func (d *db) Query(ctx context.Context, f store.Filter) (rows []*store.Instance, err error) {
+	var where []string
+	var args []any
+	add := func(cond string, a ...any) {
+		where = append(where, cond)
+		args = append(args, a...)
+	}
+	order := ` ORDER BY key`
+	if f.ByCompletion {
+		order = ` ORDER BY completed_at, id`
+		add(`unfinished = 0`)
+		add(`(completed_at, id) > (?, ?)`, f.AfterTime, f.AfterID)
+		if f.CompletedFrom != 0 {
+			add(`completed_at >= ?`, f.CompletedFrom)
+		}
+		if f.CompletedTo != 0 {
+			add(`completed_at <= ?`, f.CompletedTo)
+		}
+	} else {
+		add(`key > ?`, f.AfterKey)
+	}
+	if n := len(f.Statuses); n > 0 {
+		add(`status IN (?` + strings.Repeat(`,?`, n-1) + `)`)
+		for _, s := range f.Statuses {
+			args = append(args, s)
+		}
+	}
+	if f.ParentID != "" {
+		add(`parent_id <> '' AND parent_id = ?`, f.ParentID)
+	}
+	if f.Name != "" {
+		add(`name = ?`, f.Name)
+	}
+	if f.CreatedFrom != 0 {
+		add(`created_at >= ?`, f.CreatedFrom)
+	}
+	if f.CreatedTo != 0 {
+		add(`created_at <= ?`, f.CreatedTo)
+	}
+	if f.IDPrefix != "" {
+		add(`id >= ?`, f.IDPrefix)
+		if next := after(f.IDPrefix); next != "" {
+			add(`id < ?`, next)
+		}
+	}
+	cols := columns + noPayloads
+	if f.Payloads {
+		cols = columns + payloads
+	}
+	sql := `SELECT ` + cols + ` FROM instances WHERE ` + strings.Join(where, ` AND `) + order + ` LIMIT ?`
+	args = append(args, f.Limit)
+	err = d.read(ctx, func(c *conn) error {
+		return c.query(sql, args, func(s *sqlite3.Stmt) error {
+			rows = append(rows, scan(s))
+			return nil
+		})
+	})
+	return rows, err
+}
+
+// after is the lowest text above all that begin with prefix; "" for none.
+func after(prefix string) string {
+	b := []byte(prefix)
+	for n := len(b) - 1; n >= 0; n-- {
+		if b[n] < 0xff {
+			b[n]++
+			return string(b[:n+1])
+		}
+	}
+	return ""
+}
