@@ -56,6 +56,9 @@ func (p *activityProcessor) ProcessWorkItem(ctx context.Context, item WorkItem) 
 	defer cancel()
 	wi.OnLost(cancel)
 	result, err := p.exec.ExecuteActivity(run, wi.InstanceID, wi.NewEvent)
+	if ctx.Err() == nil && run.Err() != nil {
+		return fmt.Errorf("%w: %s is over", ErrWorkItemLockLost, wi.InstanceID)
+	}
 	if err != nil {
 		return err
 	}

@@ -219,7 +219,10 @@ func (w *taskWorker) handle(ctx context.Context, wi WorkItem) {
 		<-w.slots
 		w.items.Done()
 	}()
-	if err := w.p.ProcessWorkItem(ctx, wi); err != nil {
+	if err := w.p.ProcessWorkItem(ctx, wi); errors.Is(err, ErrWorkItemLockLost) {
+		w.log.Debugf("%s: %s: dropped: %v", w.p.Name(), wi.Description(), err)
+		return
+	} else if err != nil {
 		if ctx.Err() == nil {
 			w.log.Errorf("%s: %s: %v", w.p.Name(), wi.Description(), err)
 		}
@@ -228,7 +231,7 @@ func (w *taskWorker) handle(ctx context.Context, wi WorkItem) {
 	}
 	// The work is done: it is recorded even when the shutdown has run out of patience.
 	if err := w.p.CompleteWorkItem(context.WithoutCancel(ctx), wi); errors.Is(err, ErrWorkItemLockLost) {
-		w.log.Warnf("%s: %s: dropped: %v", w.p.Name(), wi.Description(), err)
+		w.log.Debugf("%s: %s: dropped: %v", w.p.Name(), wi.Description(), err)
 	} else if err != nil {
 		w.log.Errorf("%s: %s: complete: %v", w.p.Name(), wi.Description(), err)
 		w.abandon(ctx, wi)

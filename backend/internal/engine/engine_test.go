@@ -244,3 +244,46 @@ func TestTerminateStopsActivities(t *testing.T) {
 		t.Errorf("started %d, cancelled %d, want 16 and 16", started.Load(), cancelled.Load())
 	}
 }
+
+func TestRewind(t *testing.T) {
+	r := registry(t)
+	var calls atomic.Int32
+	if err := errors.Join(r.AddActivityN("flaky", func(c task.ActivityContext) (any, error) {
+		if calls.Add(1) == 1 {
+			return nil, errors.New("not yet")
+		}
+		return "ok", nil
+	}), r.AddOrchestratorN("flow", func(c *task.OrchestrationContext) (any, error) {
+		var n int
+		var s string
+		if err := c.CallActivity("inc", task.WithActivityInput(1)).Await(&n); err != nil {
+			return nil, err
+		}
+		err := c.CallActivity("flaky").Await(&s)
+		return s, err
+	})); err != nil {
+		t.Fatal(err)
+	}
+	for _, opts := range []engine.Options{{}, {MaxResident: 1}} {
+		calls.Store(0)
+		c, _ := start(t, r, opts)
+		id, err := c.ScheduleNewOrchestration(t.Context(), "flow")
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := c.WaitForOrchestrationCompletion(t.Context(), id)
+		if err != nil || m.RuntimeStatus != api.RUNTIME_STATUS_FAILED {
+			t.Fatalf("%+v %v", m, err)
+		}
+		if err := c.Rewind(t.Context(), id, "fixed"); err != nil {
+			t.Fatal(err)
+		}
+		m, err = c.WaitForOrchestrationCompletion(t.Context(), id)
+		if err != nil || m.SerializedOutput != `"ok"` {
+			t.Fatalf("after rewind: %+v %v", m, err)
+		}
+		if err := c.Rewind(t.Context(), id, "again"); !errors.Is(err, api.ErrNotFailed) {
+			t.Errorf("rewind of a completed instance: %v", err)
+		}
+	}
+}

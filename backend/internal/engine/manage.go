@@ -2,12 +2,10 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/perdure/perdure/api"
 	"github.com/perdure/perdure/api/protos"
-	"github.com/perdure/perdure/backend"
 	"github.com/perdure/perdure/backend/internal/store"
 )
 
@@ -139,87 +137,4 @@ func (e *Engine) ForceTerminate(ctx context.Context, id api.InstanceID, output *
 			e.notify(i.id)
 		},
 	})
-}
-
-// RewindInstance lets a failed instance go on: what failed is taken out of its
-// history, with the events that scheduled it, and the rest is replayed.
-func (e *Engine) RewindInstance(ctx context.Context, id api.InstanceID, reason string) error {
-	row, err := e.row(ctx, id)
-	if err != nil {
-		return err
-	}
-	if row.Status != int32(api.RUNTIME_STATUS_FAILED) {
-		return fmt.Errorf("%w: %s is %s", api.ErrNotFailed, id, api.StatusName(protos.OrchestrationStatus(row.Status)))
-	}
-	var events []*backend.HistoryEvent
-	if err := e.ReadHistory(ctx, id, func(part []*backend.HistoryEvent) error {
-		events = append(events, part...)
-		return nil
-	}); err != nil {
-		return err
-	}
-	data, err := encodeEvents(rewound(events))
-	if err != nil {
-		return fmt.Errorf("encode history of %s: %w", id, err)
-	}
-	i, err := e.pin(ctx, string(id))
-	if err != nil {
-		return err
-	}
-	defer e.unpin(i)
-	e.log.Infof("%s: rewound: %s", id, reason)
-	var next *store.Instance
-	err = e.submit(&op{
-		build: func(b *builder) error {
-			if i.row == nil || i.row.Key != row.Key || i.row.Unfinished {
-				return fmt.Errorf("%w: %s goes on already", api.ErrNotFailed, id)
-			}
-			r := *row
-			r.Status, r.Unfinished, r.Due = int32(api.RUNTIME_STATUS_RUNNING), true, 0
-			r.CompletedAt, r.Output, r.Failure, r.UpdatedAt = 0, nil, nil, e.now()
-			lsn := b.history(row.Key, e.now(), data)
-			b.Truncate = append(b.Truncate, store.Truncate{Key: row.Key, Before: lsn})
-			b.update(&r)
-			next = &r
-			return nil
-		},
-		apply: func(err error) {
-			if err == nil {
-				i.row, i.again = next, true
-				e.notify(i.id)
-				e.makeReady(i)
-			}
-		},
-	})
-	if errors.Is(err, store.ErrNotFound) {
-		return fmt.Errorf("%w: %s", api.ErrInstanceNotFound, id)
-	}
-	return err
-}
-
-// rewound is a history without its completion and without failed tasks and children.
-func rewound(events []*backend.HistoryEvent) []*backend.HistoryEvent {
-	failed := map[int32]bool{}
-	for _, ev := range events {
-		switch t := ev.GetEventType().(type) {
-		case *protos.HistoryEvent_TaskFailed:
-			failed[t.TaskFailed.GetTaskScheduledId()] = true
-		case *protos.HistoryEvent_SubOrchestrationInstanceFailed:
-			failed[t.SubOrchestrationInstanceFailed.GetTaskScheduledId()] = true
-		}
-	}
-	var kept []*backend.HistoryEvent
-	for _, ev := range events {
-		switch ev.GetEventType().(type) {
-		case *protos.HistoryEvent_ExecutionCompleted, *protos.HistoryEvent_TaskFailed,
-			*protos.HistoryEvent_SubOrchestrationInstanceFailed:
-			continue
-		case *protos.HistoryEvent_TaskScheduled, *protos.HistoryEvent_SubOrchestrationInstanceCreated:
-			if failed[ev.GetEventId()] {
-				continue
-			}
-		}
-		kept = append(kept, ev)
-	}
-	return kept
 }
