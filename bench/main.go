@@ -1,0 +1,140 @@
+// Command bench runs one workload on an engine of its own and prints one line of JSON.
+//
+//	W1  n orchestrations of k activities one after another, from several starters
+//	W2  one orchestration of n activities in parallel
+//	W3  one orchestration of n activities one after another
+//	W4  n orchestrations of one activity, one at a time on an idle engine: latency
+//	W5  one orchestration that receives n events one after another: round trip
+//	W6  n orchestrations of one timer of a second
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/perdure/perdure/backend/sqlite"
+)
+
+// line is what a run prints. The names are those of the comparison drivers.
+type line struct {
+	Peer     string  `json:"peer"`
+	Version  string  `json:"version"`
+	Store    string  `json:"store"`
+	Workload string  `json:"workload"`
+	N        int     `json:"n"`
+	Acts     int     `json:"activities"`
+	Seconds  float64 `json:"seconds"`
+	OrchPS   float64 `json:"orch_per_s,omitempty"`
+	ActPS    float64 `json:"act_per_s,omitempty"`
+	P50      float64 `json:"p50_ms,omitempty"`
+	P99      float64 `json:"p99_ms,omitempty"`
+	EngP50   float64 `json:"engine_p50_ms,omitempty"`
+	EngP99   float64 `json:"engine_p99_ms,omitempty"`
+	StartS   float64 `json:"start_calls_s,omitempty"`
+	Execs    int64   `json:"activity_execs,omitempty"`
+	RSSMB    float64 `json:"peak_rss_mb"`
+	CPUS     float64 `json:"cpu_s"`
+	Note     string  `json:"note,omitempty"`
+	Err      string  `json:"error,omitempty"`
+	At       string  `json:"at"`
+	Load1    float64 `json:"load1_before"`
+	Settings string  `json:"settings"`
+}
+
+type config struct {
+	workload string
+	n, k     int
+	starters int
+	relaxed  bool
+}
+
+func main() {
+	var c config
+	flag.StringVar(&c.workload, "w", "W1", "workload, W1 to W6")
+	flag.IntVar(&c.n, "n", 0, "size; 0 for the workload's default")
+	flag.IntVar(&c.k, "k", 5, "W1: activities of each orchestration")
+	flag.IntVar(&c.starters, "starters", 8, "W1, W6: concurrent start calls")
+	flag.BoolVar(&c.relaxed, "relaxed", false, "leave out the sync at each commit")
+	dir := flag.String("dir", "", "folder for the database (default: a temporary one)")
+	timeout := flag.Duration("timeout", 90*time.Second, "limit of the run")
+	flag.Parse()
+	if c.n == 0 {
+		c.n = map[string]int{"W1": 2000, "W2": 1000, "W3": 1000, "W4": 100, "W5": 100, "W6": 2000}[c.workload]
+	}
+	if err := run(c, *dir, *timeout); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(c config, dir string, timeout time.Duration) (err error) {
+	if dir == "" {
+		if dir, err = os.MkdirTemp("", "perdure-bench-"); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	l := line{
+		Peer: "perdure", Version: version(), Store: "sqlite", Workload: c.workload, N: c.n,
+		At: time.Now().UTC().Format(time.RFC3339), Settings: "MaxParallelism 256/256; SQLite file, synced at each commit",
+	}
+	if c.relaxed {
+		l.Settings = "MaxParallelism 256/256; SQLite file, not synced at each commit"
+	}
+	if b, err := os.ReadFile("/proc/loadavg"); err == nil {
+		_, _ = fmt.Sscan(string(b), &l.Load1)
+	}
+	opts := sqlite.NewSqliteOptions(filepath.Join(dir, "bench.db"))
+	opts.RelaxedDurability = c.relaxed
+	e, err := open(ctx, opts)
+	if err != nil {
+		return err
+	}
+	werr := e.measure(ctx, c, &l)
+	if werr != nil {
+		l.Err = werr.Error()
+	}
+	stopping, stop := context.WithTimeout(context.Background(), 5*time.Second)
+	defer stop()
+	err = e.worker.Shutdown(stopping)
+	usage(&l)
+	l.Execs = e.acts.Load()
+	out, jerr := json.Marshal(l)
+	fmt.Println(string(out))
+	return errors.Join(werr, err, jerr)
+}
+
+func usage(l *line) {
+	var ru syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &ru) == nil {
+		l.RSSMB = float64(ru.Maxrss) / 1024
+		l.CPUS = float64(ru.Utime.Nano()+ru.Stime.Nano()) / 1e9
+	}
+}
+
+func version() string {
+	if bi, ok := debug.ReadBuildInfo(); ok && bi.Main.Version != "" {
+		return bi.Main.Version
+	}
+	return "(devel)"
+}
+
+// quantile is in milliseconds.
+func quantile(d []time.Duration, q float64) float64 {
+	if len(d) == 0 {
+		return 0
+	}
+	s := slices.Sorted(slices.Values(d))
+	return float64(s[int(q*float64(len(s)-1))].Microseconds()) / 1000
+}
