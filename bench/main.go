@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"runtime/pprof"
 	"slices"
 	"syscall"
 	"time"
@@ -55,6 +56,7 @@ type config struct {
 	n, k     int
 	starters int
 	relaxed  bool
+	profile  string
 }
 
 func main() {
@@ -64,6 +66,7 @@ func main() {
 	flag.IntVar(&c.k, "k", 5, "W1: activities of each orchestration")
 	flag.IntVar(&c.starters, "starters", 8, "W1, W6: concurrent start calls")
 	flag.BoolVar(&c.relaxed, "relaxed", false, "leave out the sync at each commit")
+	flag.StringVar(&c.profile, "cpuprofile", "", "write a CPU profile of the workload to this file")
 	dir := flag.String("dir", "", "folder for the database (default: a temporary one)")
 	timeout := flag.Duration("timeout", 90*time.Second, "limit of the run")
 	flag.Parse()
@@ -101,7 +104,12 @@ func run(c config, dir string, timeout time.Duration) (err error) {
 	if err != nil {
 		return err
 	}
+	stopProfile, err := profile(c.profile)
+	if err != nil {
+		return err
+	}
 	werr := e.measure(ctx, c, &l)
+	stopProfile()
 	if werr != nil {
 		l.Err = werr.Error()
 	}
@@ -113,6 +121,17 @@ func run(c config, dir string, timeout time.Duration) (err error) {
 	out, jerr := json.Marshal(l)
 	fmt.Println(string(out))
 	return errors.Join(werr, err, jerr)
+}
+
+func profile(path string) (stop func(), err error) {
+	if path == "" {
+		return func() {}, nil
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	return pprof.StopCPUProfile, pprof.StartCPUProfile(f)
 }
 
 func usage(l *line) {

@@ -66,6 +66,7 @@ type Engine struct {
 	byKey    map[int64]*instance
 	ready    fifo[*instance]
 	queue    fifo[*task]
+	turns    int // that are out
 	running  map[int64]*task // by ActivityWorkItem.SequenceNumber
 	orchWait []chan *instance
 	taskWait []chan *task
@@ -137,7 +138,7 @@ func (e *Engine) openStore(ctx context.Context) (bool, error) {
 	e.running, e.watchers = map[int64]*task{}, map[string][]chan struct{}{}
 	e.ready, e.queue, e.wakes, e.resident = fifo[*instance]{}, fifo[*task]{}, nil, 0
 	e.idlers.Init()
-	e.broken = nil
+	e.broken, e.turns = nil, 0
 	e.mu.Unlock()
 	if err := e.recover(ctx); err != nil {
 		e.mu.Lock()

@@ -84,7 +84,7 @@ func (e *Engine) release(i *instance) {
 		e.evicted = append(e.evicted, i.state) // trim runs after each batch
 	}
 	e.end(i)
-	i.turn = nil
+	e.leave(i)
 }
 
 // ForceTerminate ends an instance without its history.

@@ -11,7 +11,8 @@ func (c *turnCommit) apply(err error) {
 		c.fail(err)
 		return
 	}
-	i.row, i.turn = c.row, nil
+	e.leave(i)
+	i.row = c.row
 	i.start, i.startRow, i.startIn = nil, nil, nil
 	i.retry, i.rest, i.again = 0, 0, c.s.NeedsTurn()
 	for _, m := range c.t.msgs {
@@ -126,7 +127,7 @@ func (c *turnCommit) fail(err error) {
 		}
 	}
 	if m := i.start; m != nil {
-		i.turn = nil
+		e.leave(i)
 		e.dropStart(i, m, err)
 		return
 	}

@@ -17,7 +17,7 @@ func (e *Engine) makeReady(i *instance) bool {
 		return true
 	}
 	if i.ready {
-		return false
+		return e.turns > 0
 	}
 	if !i.wantsTurn(e.now()) {
 		return false
@@ -26,13 +26,26 @@ func (e *Engine) makeReady(i *instance) bool {
 	for n := len(e.orchWait); n > 0; n = len(e.orchWait) {
 		w := e.orchWait[n-1]
 		e.orchWait = e.orchWait[:n-1]
-		i.turn = &turn{}
+		e.take(i)
 		i.ready = false
 		w <- i
 		return true
 	}
 	e.ready.push(i)
-	return false
+	return e.turns > 0 // workers are at it, and one of them will come to it soon
+}
+
+// take and leave begin and end the turn of an instance. The mutex is held.
+func (e *Engine) take(i *instance) {
+	i.turn = &turn{}
+	e.turns++
+}
+
+func (e *Engine) leave(i *instance) {
+	if i.turn != nil {
+		i.turn = nil
+		e.turns--
+	}
 }
 
 func (i *instance) wantsTurn(now int64) bool {
@@ -71,7 +84,7 @@ func (e *Engine) next() *instance {
 			e.settle(i)
 			continue
 		}
-		i.turn = &turn{}
+		e.take(i)
 		return i
 	}
 }
@@ -138,7 +151,7 @@ func (e *Engine) awaitInstance(ctx context.Context) (*instance, error) {
 		return nil, ctx.Err()
 	}
 	if i, ok := <-w; ok { // handed over at the same moment
-		i.turn = nil
+		e.leave(i)
 		e.makeReady(i)
 	}
 	return nil, ctx.Err()
@@ -166,21 +179,21 @@ func (e *Engine) begin(ctx context.Context, i *instance) (*backend.Orchestration
 		e.mu.Lock()
 		switch {
 		case i.gone || i.finished():
-			i.turn = nil
+			e.leave(i)
 			return nil, nil
 		case err != nil && ctx.Err() != nil:
-			i.turn = nil
+			e.leave(i)
 			e.makeReady(i)
 			return nil, ctx.Err()
 		case err != nil:
-			i.turn = nil
+			e.leave(i)
 			e.setAside(i, err)
 			return nil, nil
 		}
 		e.adopt(i, s, bytes)
 	}
 	if i.gone || i.finished() {
-		i.turn = nil
+		e.leave(i)
 		return nil, nil
 	}
 	e.unidle(i)
@@ -197,7 +210,7 @@ func (e *Engine) begin(ctx context.Context, i *instance) (*backend.Orchestration
 		t.msgs = append(t.msgs, &message{event: backend.NewTimerFired(ev, now), state: durable})
 	}
 	if len(t.msgs) == 0 && !i.again {
-		i.turn = nil
+		e.leave(i)
 		e.arm(i)
 		e.settle(i)
 		return nil, nil
@@ -265,7 +278,8 @@ func (e *Engine) AbandonOrchestrationWorkItem(_ context.Context, wi *backend.Orc
 // which the caller releases without the mutex. The mutex is held.
 func (e *Engine) undo(i *instance) *backend.OrchestrationRuntimeState {
 	t, s := i.turn, i.state
-	i.turn, i.state = nil, nil
+	e.leave(i)
+	i.state = nil
 	e.resident -= i.bytes
 	i.bytes, i.timers = 0, nil
 	msgs := make([]*message, 0, len(t.msgs)+len(i.inbox))
