@@ -215,14 +215,14 @@ func (s *OrchestrationRuntimeState) FailureDetails() (*TaskFailureDetails, error
 	return nil, api.ErrNoFailures
 }
 
-// RuntimeStatus is PENDING before the start, the completion's status after it,
+// RuntimeStatus is the completion's status after it, PENDING before the start,
 // else SUSPENDED or RUNNING.
 func (s *OrchestrationRuntimeState) RuntimeStatus() protos.OrchestrationStatus {
 	switch {
-	case s.started == nil:
-		return api.RUNTIME_STATUS_PENDING
 	case s.completed != nil:
 		return s.completed.GetExecutionCompleted().GetOrchestrationStatus()
+	case s.started == nil:
+		return api.RUNTIME_STATUS_PENDING
 	case s.suspended:
 		return api.RUNTIME_STATUS_SUSPENDED
 	}

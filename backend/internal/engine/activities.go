@@ -5,7 +5,11 @@ import (
 	"fmt"
 	"slices"
 
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"github.com/perdure/perdure/api"
+	"github.com/perdure/perdure/api/protos"
 	"github.com/perdure/perdure/backend"
 )
 
@@ -145,6 +149,9 @@ func (e *Engine) CompleteActivityWorkItem(ctx context.Context, wi *backend.Activ
 		e.mu.Unlock()
 		return fmt.Errorf("%w: %s: the result is %T", api.ErrInvalidInput, wi.InstanceID, wi.Result.GetEventType())
 	}
+	if n := proto.Size(wi.Result); n > e.opts.MaxPayload+eventOverhead {
+		wi.Result = tooLarge(t, n, e.opts.MaxPayload)
+	}
 	delete(e.running, wi.SequenceNumber)
 	i := t.inst
 	if t.detached != 0 {
@@ -182,6 +189,21 @@ func (e *Engine) CompleteActivityWorkItem(ctx context.Context, wi *backend.Activ
 		e.mu.Unlock()
 	}
 	return err
+}
+
+// tooLarge is the failure that an activity ends with when its result cannot be stored.
+func tooLarge(t *task, size, limit int) *backend.HistoryEvent {
+	return &backend.HistoryEvent{
+		EventId: -1, Timestamp: timestamppb.Now(),
+		EventType: &protos.HistoryEvent_TaskFailed{TaskFailed: &protos.TaskFailedEvent{
+			TaskScheduledId: t.event.GetEventId(),
+			FailureDetails: &protos.TaskFailureDetails{
+				ErrorType:      "PayloadTooLarge",
+				ErrorMessage:   fmt.Sprintf("the result has %d bytes, the limit of a payload is %d", size, limit),
+				IsNonRetriable: true,
+			},
+		}},
+	}
 }
 
 // giveBack undoes the claim of a task whose result could not be stored. The mutex is held.

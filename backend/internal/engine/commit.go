@@ -45,6 +45,7 @@ func (e *Engine) CompleteOrchestrationWorkItem(ctx context.Context, wi *backend.
 	i, err := e.lockedTurn(wi)
 	if err != nil {
 		e.mu.Unlock()
+		dropState(wi)
 		return err
 	}
 	if wi.State == nil {
@@ -63,6 +64,7 @@ func (e *Engine) CompleteOrchestrationWorkItem(ctx context.Context, wi *backend.
 	e.mu.Lock()
 	if i.turn != c.t || i.gone {
 		e.mu.Unlock()
+		dropState(wi)
 		return fmt.Errorf("%w: %s", backend.ErrWorkItemLockLost, i.id)
 	}
 	for _, m := range c.t.msgs {
@@ -74,6 +76,13 @@ func (e *Engine) CompleteOrchestrationWorkItem(ctx context.Context, wi *backend.
 		c.s.Release()
 	}
 	return err
+}
+
+// dropState unwinds the orchestrator of a turn whose lock was lost: nobody else will.
+func dropState(wi *backend.OrchestrationWorkItem) {
+	if wi != nil && wi.State != nil {
+		wi.State.Release()
+	}
 }
 
 // address pins the instances that the turn's messages are for.

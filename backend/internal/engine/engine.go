@@ -66,7 +66,7 @@ type Engine struct {
 	byKey    map[int64]*instance
 	ready    fifo[*instance]
 	queue    fifo[*task]
-	turns    int // that are out
+	turns    int             // that are out
 	running  map[int64]*task // by ActivityWorkItem.SequenceNumber
 	orchWait []chan *instance
 	taskWait []chan *task

@@ -201,6 +201,11 @@ func (e *Engine) read(ctx context.Context, row *store.Instance) (found, error) {
 // revive puts what the store holds of an instance into memory: its messages
 // and open tasks are offered again. The mutex is held.
 func (e *Engine) revive(i *instance, row *store.Instance, f found) {
+	if row.Stalled != "" { // it gets another chance; its row says so with its next turn
+		retry := *row
+		retry.Stalled = ""
+		row = &retry
+	}
 	i.row, i.key = row, row.Key
 	e.byKey[i.key] = i
 	if !row.Unfinished {

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -259,7 +260,7 @@ func (e *Engine) replace(i *instance, row *store.Instance, ev *backend.HistoryEv
 			if err != nil {
 				return
 			}
-			e.end(i)
+			e.release(i)
 			e.forget(i)
 			next.row, next.inbox = row, []*message{m}
 			e.byID[next.id], e.byKey[next.key] = next, next
@@ -283,18 +284,29 @@ func (e *Engine) AddNewOrchestrationEvent(ctx context.Context, id api.InstanceID
 	if err := e.checkEvent(ev); err != nil {
 		return err
 	}
-	i, err := e.pin(ctx, string(id))
-	if err != nil {
-		return err
+	for {
+		i, err := e.pin(ctx, string(id))
+		if err != nil {
+			return err
+		}
+		err = e.deliver(ctx, i, &message{event: ev, ack: make(chan error, 1)})
+		e.unpin(i)
+		if !errors.Is(err, errReplaced) {
+			return err
+		}
 	}
-	defer e.unpin(i)
-	return e.deliver(ctx, i, &message{event: ev, ack: make(chan error, 1)})
 }
+
+// errReplaced says that another instance took the id while an event was on its way to it.
+var errReplaced = errors.New("the instance was replaced")
 
 // deliver puts a message into an instance and blocks until it is durable.
 func (e *Engine) deliver(ctx context.Context, i *instance, m *message) error {
 	e.mu.Lock()
 	switch {
+	case i.gone && e.byID[i.id] != nil && e.byID[i.id] != i:
+		e.mu.Unlock()
+		return errReplaced
 	case i.gone || !i.exists():
 		e.mu.Unlock()
 		return fmt.Errorf("%w: %s", api.ErrInstanceNotFound, i.id)

@@ -94,12 +94,13 @@ func (c *turnCommit) deliver() {
 		to := o.to
 		if o.next != nil {
 			next := o.next
-			next.pins, to.pins = to.pins, 0
 			e.forget(to)
 			e.byID[next.id], e.byKey[next.key] = next, next
-			for n := range c.out { // whoever released the old value releases the new one
+			for n := range c.out { // what this turn has pinned
 				if c.out[n].to == to {
 					c.out[n].to = next
+					next.pins++
+					to.pins--
 				}
 			}
 			to = next

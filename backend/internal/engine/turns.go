@@ -262,6 +262,7 @@ func (e *Engine) AbandonOrchestrationWorkItem(_ context.Context, wi *backend.Orc
 	i, err := e.lockedTurn(wi)
 	if err != nil {
 		e.mu.Unlock()
+		dropState(wi)
 		return err
 	}
 	i.retry++

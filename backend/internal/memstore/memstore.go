@@ -144,11 +144,13 @@ func (s *Store) Committed(_ context.Context, b *store.Batch) (bool, error) {
 
 func (s *Store) read(key int64) *store.Instance {
 	r := *s.rows[key]
+	var newest store.HistoryRow
 	for _, h := range s.history {
-		if h.Key == key {
-			r.UpdatedAt = max(r.UpdatedAt, h.At)
+		if h.Key == key && h.LSN > newest.LSN {
+			newest = h
 		}
 	}
+	r.UpdatedAt = max(r.UpdatedAt, newest.At)
 	return &r
 }
 
