@@ -37,7 +37,7 @@ bench: ## run every workload once
 	@for w in W1 W2 W3 W4 W5 W6; do $(GO) run ./bench -w $$w || exit 1; done
 
 crash: ## kill a child process KILLS times under load and check what it acknowledged
-	$(GO) test -count=1 -v -timeout 20m -run '^TestCrash$$' ./backend/backendtest -kills $(KILLS)
+	$(GO) test -count=1 -v -timeout 20m -run '^TestCrash$$' ./backend/sqlite -kills $(KILLS)
 
 sim: ## explore SEEDS schedules of crashes and faults
 	$(GO) test -count=1 -timeout 60m -run '^TestSimulation$$' ./backend/backendtest -seeds $(SEEDS)
