@@ -18,13 +18,14 @@ const (
 )
 
 func (d *db) Commit(ctx context.Context, b *store.Batch) error {
-	d.write.Lock()
-	defer d.write.Unlock()
-	if d.w == nil {
+	d.life.RLock()
+	defer d.life.RUnlock()
+	if !d.open {
 		return fmt.Errorf("commit: %w", errClosed)
 	}
-	defer d.w.c.SetInterrupt(d.w.c.SetInterrupt(ctx))
-	if err := d.w.tx(func() error { return d.apply(b) }); err != nil {
+	d.write.Lock()
+	defer d.write.Unlock()
+	if err := d.w.tx(ctx, func() error { return d.apply(b) }); err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
 	return nil
@@ -74,12 +75,12 @@ func (d *db) apply(b *store.Batch) error {
 
 func (d *db) applyMessages(b *store.Batch) error {
 	for _, h := range b.History {
-		if err := d.w.exec(`INSERT INTO history (lsn, key, at, events) VALUES (?,?,?,?)`, h.LSN, h.Key, h.At, h.Events); err != nil {
+		if err := d.w.exec(`INSERT INTO history (lsn, key, at, events) VALUES (?,?,?,?)`, h.LSN, h.Key, h.At, some(h.Events)); err != nil {
 			return fmt.Errorf("history of %d: %w", h.Key, err)
 		}
 	}
 	for _, m := range b.Inbox {
-		if err := d.w.exec(`INSERT INTO inbox (seq, key, event) VALUES (?,?,?)`, m.Seq, m.Key, m.Event); err != nil {
+		if err := d.w.exec(`INSERT INTO inbox (seq, key, event) VALUES (?,?,?)`, m.Seq, m.Key, some(m.Event)); err != nil {
 			return fmt.Errorf("inbox of %d: %w", m.Key, err)
 		}
 	}
@@ -89,6 +90,14 @@ func (d *db) applyMessages(b *store.Batch) error {
 		}
 	}
 	return nil
+}
+
+// some keeps a column that is never NULL from being bound so: an empty message may marshal to nil.
+func some(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
 }
 
 // Committed looks for the batch's first row.
@@ -108,5 +117,8 @@ func (d *db) Committed(ctx context.Context, b *store.Batch) (found bool, err err
 	err = d.read(ctx, func(c *conn) error {
 		return c.query(sql, []any{arg}, func(*sqlite3.Stmt) error { found = true; return nil })
 	})
-	return found, err
+	if err != nil {
+		return false, fmt.Errorf("look for batch: %w", err)
+	}
+	return found, nil
 }

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -90,7 +91,7 @@ func (c *conn) query(sql string, args []any, f func(*sqlite3.Stmt) error) error 
 		return err
 	}
 	if err := bind(s, args); err != nil {
-		return err
+		return fmt.Errorf("bind: %w", err)
 	}
 	for s.Step() {
 		if err := f(s); err != nil {
@@ -108,17 +109,41 @@ func (c *conn) exec(sql string, args ...any) error {
 	return c.query(sql, args, func(*sqlite3.Stmt) error { return nil })
 }
 
-// tx runs f in a transaction that takes the write lock first.
-func (c *conn) tx(f func() error) error {
-	if err := c.exec(`BEGIN IMMEDIATE`); err != nil {
-		return err
-	}
-	err := f()
+// tx runs f in a transaction that takes the write lock first. A ctx that ends
+// stops it up to the COMMIT; this and the ROLLBACK run in any case, or
+// the connection would stay in the transaction.
+func (c *conn) tx(ctx context.Context, f func() error) error {
+	err := c.during(ctx, func() error {
+		if err := c.begin(); err != nil {
+			return err
+		}
+		return f()
+	})
 	if err == nil {
 		err = c.exec(`COMMIT`)
 	}
 	if err != nil && !c.c.GetAutocommit() {
 		err = errors.Join(err, c.exec(`ROLLBACK`))
+	}
+	return err
+}
+
+// begin takes the write lock, which a program that came with a writing client of its own may hold.
+func (c *conn) begin() (err error) {
+	for range busyTries {
+		if err = c.exec(`BEGIN IMMEDIATE`); !errors.Is(err, sqlite3.BUSY) || c.c.GetInterrupt().Err() != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("another program holds the write lock: %w", err)
+}
+
+// during runs f, whose statements stop when ctx ends.
+func (c *conn) during(ctx context.Context, f func() error) error {
+	defer c.c.SetInterrupt(c.c.SetInterrupt(ctx))
+	err := f()
+	if cerr := ctx.Err(); cerr != nil && (errors.Is(err, sqlite3.INTERRUPT) || errors.Is(err, sqlite3.BUSY)) {
+		err = fmt.Errorf("%w: %w", cerr, err)
 	}
 	return err
 }

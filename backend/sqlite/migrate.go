@@ -46,12 +46,11 @@ func firstSchema() string {
 
 // migrate brings the file's schema up to date and reports whether it had none.
 func migrate(ctx context.Context, path string) (fresh bool, err error) {
-	pool, err := driver.Open("file:" + uriPath(path))
+	pool, err := connectSQL(path)
 	if err != nil {
 		return false, err
 	}
 	defer func() { err = errors.Join(err, pool.Close()) }()
-	pool.SetMaxOpenConns(1)
 	p, err := goose.NewProvider(goose.DialectSQLite3, pool, migrations())
 	if err != nil {
 		return false, err
@@ -59,7 +58,7 @@ func migrate(ctx context.Context, path string) (fresh bool, err error) {
 	latest := p.ListSources()[len(p.ListSources())-1].Version
 	version, err := versionOf(ctx, pool)
 	if err != nil {
-		return false, wrap(err)
+		return false, fmt.Errorf("read schema version: %w", wrap(err))
 	}
 	switch {
 	case version > latest:
@@ -67,8 +66,32 @@ func migrate(ctx context.Context, path string) (fresh bool, err error) {
 	case version == latest:
 		return false, nil
 	}
-	_, err = p.Up(ctx)
-	return version == 0, err
+	if _, err = p.Up(ctx); err != nil {
+		return false, fmt.Errorf("migrate schema: %w", err)
+	}
+	return version == 0, nil
+}
+
+func connectSQL(path string) (*sql.DB, error) {
+	pool, err := driver.Open("file:" + uriPath(path))
+	if err != nil {
+		return nil, err
+	}
+	pool.SetMaxOpenConns(1)
+	return pool, nil
+}
+
+// schemaVersion reads the version of a file's schema; 0 where it has none.
+func schemaVersion(ctx context.Context, path string) (v int64, err error) {
+	pool, err := connectSQL(path)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, pool.Close()) }()
+	if v, err = versionOf(ctx, pool); err != nil {
+		return 0, fmt.Errorf("read schema version: %w", wrap(err))
+	}
+	return v, nil
 }
 
 // versionOf reads the schema version without changing the file; 0 where it has none.

@@ -15,23 +15,20 @@ var errClosed = errors.New("the store is closed")
 
 // read runs f on a connection of its own; in memory, on the only one.
 func (d *db) read(ctx context.Context, f func(*conn) error) error {
+	d.life.RLock()
+	defer d.life.RUnlock()
+	if !d.open {
+		return errClosed
+	}
 	if d.memory {
 		d.write.Lock()
 		defer d.write.Unlock()
-		if d.w == nil {
-			return errClosed
-		}
-		return f(d.w)
-	}
-	reads := d.reads
-	if reads == nil {
-		return errClosed
+		return d.w.during(ctx, func() error { return f(d.w) })
 	}
 	select {
-	case c := <-reads:
-		defer func() { reads <- c }()
-		defer c.c.SetInterrupt(c.c.SetInterrupt(ctx))
-		return f(c)
+	case c := <-d.reads:
+		defer func() { d.reads <- c }()
+		return c.during(ctx, func() error { return f(c) })
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -65,9 +62,12 @@ func (d *db) one(ctx context.Context, where string, arg any) (row *store.Instanc
 		})
 	})
 	if err == nil && row == nil {
-		err = fmt.Errorf("%w: %v", store.ErrNotFound, arg)
+		err = store.ErrNotFound
 	}
-	return row, err
+	if err != nil {
+		return nil, fmt.Errorf("read instance %v: %w", arg, err)
+	}
+	return row, nil
 }
 
 func (d *db) ByID(ctx context.Context, id string) (*store.Instance, error) {
@@ -78,20 +78,31 @@ func (d *db) ByKey(ctx context.Context, key int64) (*store.Instance, error) {
 	return d.one(ctx, `key=?`, key)
 }
 
-// historyPage bounds how many rows are read before the connection is given back.
-const historyPage = 500
+// These bound what is read, in rows and in bytes, before the connection is given back.
+const (
+	historyPage  = 500
+	historyBytes = 4 << 20
+)
+
+var errPageFull = errors.New("page full")
 
 func (d *db) History(ctx context.Context, key, after int64, f func(store.HistoryRow) error) error {
 	for {
 		var rows []store.HistoryRow
-		if err := d.read(ctx, func(c *conn) error {
+		size := 0
+		err := d.read(ctx, func(c *conn) error {
 			return c.query(`SELECT lsn, at, events FROM history WHERE key=? AND lsn>? ORDER BY lsn LIMIT ?`,
 				[]any{key, after, historyPage}, func(s *sqlite3.Stmt) error {
 					rows = append(rows, store.HistoryRow{LSN: s.ColumnInt64(0), Key: key, At: s.ColumnInt64(1), Events: blob(s, 2)})
+					if size += len(rows[len(rows)-1].Events); size >= historyBytes {
+						return errPageFull
+					}
 					return nil
 				})
-		}); err != nil {
-			return err
+		})
+		full := errors.Is(err, errPageFull)
+		if err != nil && !full {
+			return fmt.Errorf("read history of %d: %w", key, err)
 		}
 		for _, r := range rows {
 			after = r.LSN
@@ -99,7 +110,7 @@ func (d *db) History(ctx context.Context, key, after int64, f func(store.History
 				return err
 			}
 		}
-		if len(rows) < historyPage {
+		if !full && len(rows) < historyPage {
 			return nil
 		}
 	}
@@ -112,7 +123,7 @@ func (d *db) Inbox(ctx context.Context, key int64) (rows []store.InboxRow, err e
 			return nil
 		})
 	})
-	return rows, err
+	return rows, failed("read inbox", err)
 }
 
 func (d *db) Active(ctx context.Context, after int64, limit int) (keys []int64, err error) {
@@ -124,7 +135,7 @@ func (d *db) Active(ctx context.Context, after int64, limit int) (keys []int64, 
 			return nil
 		})
 	})
-	return keys, err
+	return keys, failed("list active instances", err)
 }
 
 func (d *db) DueAfter(ctx context.Context, after store.DueKey, limit int) (due []store.DueKey, err error) {
@@ -136,7 +147,7 @@ func (d *db) DueAfter(ctx context.Context, after store.DueKey, limit int) (due [
 			return nil
 		})
 	})
-	return due, err
+	return due, failed("list due instances", err)
 }
 
 // Query lists instances. Values are always bound, never put into the text.
@@ -197,7 +208,14 @@ func (d *db) Query(ctx context.Context, f store.Filter) (rows []*store.Instance,
 			return nil
 		})
 	})
-	return rows, err
+	return rows, failed("query instances", err)
+}
+
+func failed(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", what, err)
 }
 
 // after is the lowest text above all that begin with prefix; "" for none.

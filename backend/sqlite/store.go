@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -17,68 +16,99 @@ import (
 )
 
 const (
-	busyTimeout = 15 * time.Second // how long another program may hold the file's write lock
+	busyTimeout = 10 * time.Second // how long one try waits for another program's write lock
+	busyTries   = 2
 	readers     = 3
 )
 
 // db is a store.Store on SQLite.
 type db struct {
-	path    string
+	path    string // as given, less a URI's decoration
 	relaxed bool
+	memory  bool
 
-	lock   *flock.Flock
-	write  sync.Mutex // guards w
-	w      *conn
-	reads  chan *conn
-	memory bool
+	life  sync.RWMutex // held to read by every call, to write by Open, Close and Destroy
+	open  bool
+	lock  *flock.Flock
+	reads chan *conn
+	write sync.Mutex // guards the use of w
+	w     *conn      // in memory it outlives Close
 }
 
 var _ store.Store = (*db)(nil)
 
+// newStore returns a closed store. An empty path is in memory; relaxed leaves
+// out the sync at each commit.
 func newStore(path string, relaxed bool) *db {
-	path = strings.TrimPrefix(path, "file:")
-	return &db{path: path, relaxed: relaxed, memory: path == "" || path == ":memory:"}
+	path, memory := locate(path)
+	return &db{path: path, relaxed: relaxed, memory: memory}
 }
 
 func (d *db) Open(ctx context.Context) (created bool, m store.Marks, err error) {
+	d.life.Lock()
+	defer d.life.Unlock()
 	if d.memory {
 		return d.openMemory()
 	}
-	_, err = os.Stat(d.path)
-	created = errors.Is(err, fs.ErrNotExist)
-	if err != nil && !created {
-		return false, m, err
+	if d.open {
+		return false, m, fmt.Errorf("%w: %s is open already, in this process", store.ErrLocked, d.path)
 	}
-	if err := d.own(); err != nil {
+	file, created, err := d.stat()
+	if err != nil {
+		return false, m, fmt.Errorf("open %s: %w", d.path, err)
+	}
+	if d.lock, err = own(file); err != nil {
 		return false, m, err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, d.Close())
+			err = errors.Join(fmt.Errorf("open %s: %w", d.path, err), d.shut())
 		}
 	}()
-	fresh, err := migrate(ctx, d.path)
+	fresh, err := migrate(ctx, file)
 	if err != nil {
-		return false, m, fmt.Errorf("%s: %w", d.path, err)
-	}
-	if d.w, err = d.connect(false); err != nil {
 		return false, m, err
 	}
-	if m, err = d.takeOver(); err != nil {
-		return false, m, fmt.Errorf("%s: %w", d.path, err)
+	if d.w, err = d.connect(file, false); err != nil {
+		return false, m, err
+	}
+	if m, err = d.takeOver(ctx); err != nil {
+		return false, m, err
 	}
 	d.reads = make(chan *conn, readers)
 	for range readers {
-		c, err := d.connect(true)
+		c, err := d.connect(file, true)
 		if err != nil {
 			return false, m, err
 		}
 		d.reads <- c
 	}
+	d.open = true
 	return created || fresh, m, nil
 }
 
+// stat gives the file's one name and whether there is none yet.
+func (d *db) stat() (file string, missing bool, err error) {
+	file, err = resolve(d.path)
+	if err != nil {
+		return "", false, err
+	}
+	info, err := os.Stat(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return file, true, nil
+	case err != nil:
+		return "", false, err
+	case !info.Mode().IsRegular():
+		return "", false, errors.New("it is no regular file")
+	}
+	return file, false, nil
+}
+
+// openMemory may find the hub open: then, as in a crash, the opener before is fenced off.
 func (d *db) openMemory() (bool, store.Marks, error) {
+	d.write.Lock()
+	defer d.write.Unlock()
 	created := d.w == nil
 	if created {
 		c, err := sqlite3.Open(":memory:")
@@ -90,37 +120,19 @@ func (d *db) openMemory() (bool, store.Marks, error) {
 		}
 		d.w = newConn(c)
 	}
-	m, err := d.takeOver()
+	m, err := d.takeOver(context.Background())
+	d.open = d.open || err == nil
 	return created, m, err
 }
 
-// own takes the lock on the file and writes down who has it.
-func (d *db) own() error {
-	d.lock = flock.New(d.path+".lock", flock.SetPermissions(0o644))
-	ok, err := d.lock.TryLock()
-	if err != nil {
-		d.lock = nil
-		return fmt.Errorf("lock %s: %w", d.path, err)
-	}
-	if !ok {
-		holder, _ := os.ReadFile(d.path + ".lock")
-		d.lock = nil
-		return fmt.Errorf("%w: %s is held by %s; it can be read meanwhile, by any SQLite client", store.ErrLocked,
-			d.path, strings.TrimSpace(string(holder)))
-	}
-	host, _ := os.Hostname()
-	who := fmt.Sprintf("process %d on %s since %s\n", os.Getpid(), host, time.Now().UTC().Format(time.RFC3339))
-	return os.WriteFile(d.path+".lock", []byte(who), 0o644)
-}
-
-func (d *db) connect(readOnly bool) (*conn, error) {
+func (d *db) connect(file string, readOnly bool) (*conn, error) {
 	flags := sqlite3.OPEN_READWRITE
 	if readOnly {
 		flags = sqlite3.OPEN_READONLY
 	}
-	c, err := sqlite3.OpenFlags(d.path, flags)
+	c, err := sqlite3.OpenFlags(file, flags)
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", d.path, err)
+		return nil, err
 	}
 	sync := "FULL"
 	if d.relaxed {
@@ -132,15 +144,15 @@ func (d *db) connect(readOnly bool) (*conn, error) {
 			"; PRAGMA wal_autocheckpoint=7000; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-65536;"
 	}
 	if err := errors.Join(c.BusyTimeout(busyTimeout), c.Exec(pragmas)); err != nil {
-		return nil, errors.Join(fmt.Errorf("set up %s: %w", d.path, err), c.Close())
+		return nil, errors.Join(fmt.Errorf("set up connection: %w", err), c.Close())
 	}
 	return newConn(c), nil
 }
 
 // takeOver raises the epoch and finds where the counters go on: a number may
-// be used again only after every row that had it is gone.
-func (d *db) takeOver() (m store.Marks, err error) {
-	err = d.w.tx(func() error {
+// be used again only after every row that had it is gone, from every table.
+func (d *db) takeOver(ctx context.Context) (m store.Marks, err error) {
+	err = d.w.tx(ctx, func() error {
 		if err := d.w.query(`UPDATE meta SET epoch = epoch + 1 RETURNING epoch`, nil, func(s *sqlite3.Stmt) error {
 			m.Epoch = s.ColumnInt64(0)
 			return nil
@@ -150,8 +162,9 @@ func (d *db) takeOver() (m store.Marks, err error) {
 		if m.Epoch == 0 {
 			return fmt.Errorf("%w: the meta row is gone", store.ErrCorrupt)
 		}
-		return d.w.query(`SELECT (SELECT max(key) FROM instances),
- max((SELECT coalesce(max(lsn), 0) FROM history), 0), max((SELECT coalesce(max(seq), 0) FROM inbox), 0)`, nil,
+		return d.w.query(`SELECT max(coalesce((SELECT max(key) FROM instances), 0),
+  coalesce((SELECT max(key) FROM history), 0), coalesce((SELECT max(key) FROM inbox), 0)),
+ (SELECT max(lsn) FROM history), (SELECT max(seq) FROM inbox)`, nil,
 			func(s *sqlite3.Stmt) error {
 				m.Key, m.LSN, m.Seq = s.ColumnInt64(0), s.ColumnInt64(1), s.ColumnInt64(2)
 				return nil
@@ -160,20 +173,24 @@ func (d *db) takeOver() (m store.Marks, err error) {
 	return m, err
 }
 
-// Close releases the file; in memory it keeps everything.
+// Close waits for the calls that run and releases the file; in memory it keeps everything.
 func (d *db) Close() error {
-	d.write.Lock()
-	defer d.write.Unlock()
+	d.life.Lock()
+	defer d.life.Unlock()
+	return d.shut()
+}
+
+// shut releases what there is; life is held.
+func (d *db) shut() error {
+	d.open = false
 	if d.memory {
 		return nil
 	}
 	var errs []error
-	if d.reads != nil {
-		for range len(d.reads) {
-			errs = append(errs, (<-d.reads).close())
-		}
-		d.reads = nil
+	for range len(d.reads) { // all are there, as no call runs
+		errs = append(errs, (<-d.reads).close())
 	}
+	d.reads = nil
 	if d.w != nil {
 		errs = append(errs, d.w.close())
 		d.w = nil
@@ -185,34 +202,54 @@ func (d *db) Close() error {
 	return errors.Join(errs...)
 }
 
-// Destroy deletes the files.
-func (d *db) Destroy(context.Context) error {
+// Destroy deletes the files, if they are those of a hub.
+func (d *db) Destroy(ctx context.Context) error {
+	d.life.Lock()
+	defer d.life.Unlock()
+	err := d.shut()
 	if d.memory {
-		d.write.Lock()
-		defer d.write.Unlock()
 		if d.w == nil {
 			return store.ErrNotFound
 		}
-		err := d.w.close()
-		d.w = nil
+		err, d.w = d.w.close(), nil
 		return err
 	}
-	if err := d.Close(); err != nil {
+	if err != nil {
 		return err
 	}
-	if _, err := os.Stat(d.path); errors.Is(err, fs.ErrNotExist) {
+	file, missing, err := d.stat()
+	if missing || errors.Is(err, fs.ErrNotExist) {
 		return store.ErrNotFound
 	}
-	if err := d.own(); err != nil {
+	if err != nil {
+		return fmt.Errorf("delete %s: %w", d.path, err)
+	}
+	l, err := own(file)
+	if err != nil {
 		return err
 	}
-	var errs []error
-	for _, suffix := range []string{"", "-wal", "-shm", ".lock"} {
-		if err := os.Remove(d.path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
+	err = remove(ctx, file)
+	if err = errors.Join(err, l.Unlock()); err != nil {
+		return fmt.Errorf("delete %s: %w", d.path, err)
+	}
+	return nil
+}
+
+// remove deletes the log before the file, for it must never meet a new file of that name.
+func remove(ctx context.Context, file string) error {
+	version, err := schemaVersion(ctx, file)
+	if err != nil {
+		return err
+	}
+	suffixes := []string{"-wal", "-shm", "", ".lock"}
+	if version == 0 {
+		suffixes = []string{".lock"}
+		err = fmt.Errorf("%w: the file is no task hub", store.ErrNotFound)
+	}
+	for _, suffix := range suffixes {
+		if rerr := os.Remove(file + suffix); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
+			err = errors.Join(err, rerr)
 		}
 	}
-	errs = append(errs, d.lock.Unlock())
-	d.lock = nil
-	return errors.Join(errs...)
+	return err
 }

@@ -37,6 +37,7 @@ type turnCommit struct {
 	kept   []*task    // tasks of the execution that ended by continue-as-new
 	keptAt []int64
 	start  *message // the create that this turn makes durable
+	orphan bool     // the engine was closed meanwhile: nobody holds the state
 }
 
 // CompleteOrchestrationWorkItem stores a turn.
@@ -72,7 +73,7 @@ func (e *Engine) CompleteOrchestrationWorkItem(ctx context.Context, wi *backend.
 	}
 	e.mu.Unlock()
 	err = e.submit(&op{build: c.build, apply: c.apply})
-	if err != nil || c.s.IsCompleted() {
+	if err != nil || c.orphan || c.s.IsCompleted() {
 		c.s.Release()
 	}
 	return err
@@ -157,6 +158,9 @@ func (c *turnCommit) build(b *builder) error {
 		return fmt.Errorf("%w: %s", backend.ErrWorkItemLockLost, i.id)
 	}
 	c.self, c.kept, c.keptAt, c.write = nil, nil, nil, false
+	if c.s.ContinuedAsNew() || c.s.IsCompleted() {
+		i.sealed, i.ends = b, c.s.IsCompleted()
+	}
 	if c.s.ContinuedAsNew() {
 		if err := c.detach(b); err != nil {
 			return err
@@ -302,7 +306,7 @@ func (c *turnCommit) send(b *builder) error {
 			continue
 		}
 		to := o.to
-		if to.gone || !to.exists() || to.finished() || (to == c.i && c.s.IsCompleted()) {
+		if to.gone || !to.exists() || to.refuses(o.msg.HistoryEvent, b) {
 			continue // nobody is there to read it
 		}
 		if exec := o.msg.TargetExecutionID(); exec != "" && exec != to.execution() {

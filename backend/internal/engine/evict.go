@@ -37,10 +37,15 @@ func (e *Engine) trim() {
 	}
 	if states := e.evicted; len(states) > 0 {
 		e.evicted = nil
-		e.wg.Go(func() {
+		unwind := func() {
 			for _, s := range states {
 				s.Release()
 			}
-		})
+		}
+		if e.closed { // Stop waits no more
+			go unwind()
+		} else {
+			e.wg.Go(unwind)
+		}
 	}
 }

@@ -83,9 +83,18 @@ type instance struct {
 	armed  int64         // the due time in the engine's heap for it; 0 for none
 	spot   *list.Element // in the idle list
 	gone   bool          // deleted or replaced: this value is dead
+
+	sealed *builder // the batch in which the instance or its execution ends
+	ends   bool     // it is the instance that ends
 }
 
 func (i *instance) finished() bool { return i.row != nil && !i.row.Unfinished }
+
+// refuses reports whether the event has no reader any more once the batch is
+// durable: the instance is over, or the execution that waits for the result.
+func (i *instance) refuses(ev *backend.HistoryEvent, b *builder) bool {
+	return i.finished() || (i.sealed == b && (i.ends || isResult(ev)))
+}
 
 // exists reports whether the id is taken, durably or by a create in progress.
 func (i *instance) exists() bool { return i.row != nil || i.start != nil }

@@ -142,11 +142,8 @@ func (e *Engine) build(ops []*op) *builder {
 	return b
 }
 
-const (
-	// commitTries is how often a commit with an unknown outcome is looked up.
-	commitTries = 5
-	retryPause  = 200 * time.Millisecond
-)
+// retryPause is between two tries of something that only the store can answer.
+const retryPause = 200 * time.Millisecond
 
 // write commits a batch and, where the answer was lost, finds out what became of it.
 func (e *Engine) write(b *store.Batch) error {
@@ -159,7 +156,7 @@ func (e *Engine) write(b *store.Batch) error {
 		return err
 	}
 	e.log.Errorf("commit: %v", err)
-	for try := range commitTries {
+	for {
 		done, cerr := e.st.Committed(ctx, b)
 		if cerr == nil {
 			if done {
@@ -167,11 +164,16 @@ func (e *Engine) write(b *store.Batch) error {
 			}
 			return err
 		}
-		if try < commitTries-1 {
-			<-time.After(retryPause) // the lane stands still until the outcome is known
+		e.mu.Lock()
+		e.broken = errors.Join(err, cerr)
+		closed := e.closed
+		e.mu.Unlock()
+		if closed {
+			return err // the next owner reads what is there
 		}
+		// Nothing may be built on a guess: the lane stands still until it is known.
+		<-time.After(retryPause)
 	}
-	return err
 }
 
 // builder makes one batch of several ops: rows of one instance are merged, and

@@ -83,6 +83,11 @@ func (e *Engine) release(i *instance) {
 	if i.state != nil && i.turn == nil {
 		e.evicted = append(e.evicted, i.state) // trim runs after each batch
 	}
+	if i.turn != nil {
+		for _, m := range i.turn.msgs {
+			m.answer(nil)
+		}
+	}
 	e.end(i)
 	e.leave(i)
 }
@@ -128,11 +133,6 @@ func (e *Engine) ForceTerminate(ctx context.Context, id api.InstanceID, output *
 				return
 			}
 			i.row = ended
-			if i.turn != nil {
-				for _, m := range i.turn.msgs {
-					m.answer(nil)
-				}
-			}
 			e.release(i)
 			e.notify(i.id)
 		},

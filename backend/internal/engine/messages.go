@@ -175,14 +175,21 @@ func (e *Engine) create(
 
 // createOp stores a start whose first turn did not come along in time.
 func (e *Engine) createOp(i *instance, m *message) *op {
+	skipped := false
 	return &op{
 		build: func(b *builder) error {
-			if i.start != m || m.state != queued {
-				return nil // a turn or an event stores it
+			if skipped = i.start != m || m.state != queued; skipped {
+				if i.start == m {
+					m.seq = 0 // an earlier build of this op may have set it
+				}
+				return nil // a turn or an event stores it, and answers
 			}
 			return e.buildStart(i, b)
 		},
 		apply: func(err error) {
+			if skipped {
+				return
+			}
 			e.applyStart(i, m, err)
 			m.answer(err)
 		},
@@ -333,36 +340,34 @@ func (e *Engine) settleMessage(ctx context.Context, i *instance, m *message, wai
 		}
 	}
 	e.mu.Lock()
-	if m.state != held {
-		e.mu.Unlock()
-		select {
-		case err := <-m.ack:
-			return err
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	own := m.state == held
+	if own {
+		m.state = queued
 	}
-	m.state = queued
 	e.mu.Unlock()
-	err := e.submit(record())
-	select { // what the turn or the record said first
-	case first := <-m.ack:
-		return first
-	default:
+	if own {
+		_ = e.submit(record()) // its outcome is the answer
+	}
+	select {
+	case err := <-m.ack:
 		return err
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
 // messageOp stores one message in the inbox.
 func (e *Engine) messageOp(i *instance, m *message) *op {
 	var start *message
+	skipped := false
 	return &op{
 		build: func(b *builder) error {
 			if i.gone || !i.exists() {
 				return fmt.Errorf("%w: %s", api.ErrInstanceNotFound, i.id)
 			}
-			if m.state != queued || i.finished() {
-				return nil // a turn has consumed it
+			m.seq = 0 // an earlier build of this op may have set it
+			if skipped = m.state == riding; skipped || i.refuses(m.event, b) {
+				return nil // a turn consumes it, and answers; or nobody will read it
 			}
 			if start = i.start; start != nil && start.state == held {
 				if err := e.buildStart(i, b); err != nil {
@@ -374,6 +379,9 @@ func (e *Engine) messageOp(i *instance, m *message) *op {
 			return err
 		},
 		apply: func(err error) {
+			if skipped {
+				return
+			}
 			if start != nil {
 				e.applyStart(i, start, err)
 			}

@@ -7,6 +7,7 @@ import (
 // apply is the outcome of a turn's commit. The mutex is held.
 func (c *turnCommit) apply(err error) {
 	i, e := c.i, c.e
+	c.orphan = e.closed
 	if err != nil {
 		c.fail(err)
 		return
