@@ -39,5 +39,6 @@ bench: ## run every workload once
 crash: ## kill a child process KILLS times under load and check what it acknowledged
 	$(GO) test -count=1 -v -timeout 20m -run '^TestCrash$$' ./backend/sqlite -kills $(KILLS)
 
-sim: ## explore SEEDS schedules of crashes and faults
-	$(GO) test -count=1 -timeout 60m -run '^TestSimulation$$' ./backend/backendtest -seeds $(SEEDS)
+sim: ## explore SEEDS schedules of crashes and faults, and show that a broken rule is caught
+	$(GO) test -count=1 -v -timeout 60m -run '^TestSimulation' ./backend/internal/engine -seeds $(SEEDS)
+	$(GO) test -count=1 -v -tags brokenrule -run '^TestSimulationCatchesBrokenEngine$$' ./backend/internal/engine

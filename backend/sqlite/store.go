@@ -107,8 +107,6 @@ func (d *db) stat() (file string, missing bool, err error) {
 
 // openMemory may find the hub open: then, as in a crash, the opener before is fenced off.
 func (d *db) openMemory() (bool, store.Marks, error) {
-	d.write.Lock()
-	defer d.write.Unlock()
 	created := d.w == nil
 	if created {
 		c, err := sqlite3.Open(":memory:")

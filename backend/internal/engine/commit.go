@@ -170,7 +170,9 @@ func (c *turnCommit) build(b *builder) error {
 		return err
 	}
 	for _, m := range c.t.msgs {
-		b.consume(m.seq)
+		if !keepsConsumed {
+			b.consume(m.seq)
+		}
 	}
 	if c.s.IsCompleted() {
 		for _, m := range i.inbox {
