@@ -1,0 +1,168 @@
+// Package archtest holds the rules of the house that the compiler does not check.
+package archtest
+
+import (
+	"flag"
+	"fmt"
+	"go/ast"
+	"go/doc"
+	"go/parser"
+	"go/printer"
+	"go/token"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/perdure/perdure/"
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// forbidden lists who may not import whom, even through others, and why.
+var forbidden = []struct{ from, to, why string }{
+	{"api", "backend", "nouns know no machinery"},
+	{"backend/internal/store", "backend/internal/engine", "the seam knows neither side"},
+	{"backend", "backend/internal/engine", "the contract knows no implementation"},
+	{"backend", "backend/sqlite", "the contract knows no store"},
+	{"backend", "task", "the contract knows no authoring API"},
+	{"backend/internal/engine", "backend/sqlite", "the engine knows no SQL"},
+	{"backend/internal/engine", "task", "the engine knows no user code"},
+	{"backend/internal/memstore", "backend/internal/engine", "a store knows no rules"},
+	{"backend/internal/sidecar", "backend/internal/store", "the sidecar knows protocol types only"},
+	{"backend/sqlite", "task", "a store knows no user code"},
+	{"task", "backend/internal/engine", "authors' code runs on any backend"},
+	{"task", "backend/sqlite", "authors' code runs on any store"},
+}
+
+func TestImportsPointDown(t *testing.T) {
+	t.Parallel()
+	for _, f := range forbidden {
+		out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", module+f.from).CombinedOutput()
+		if err != nil {
+			t.Fatalf("go list %s: %v\n%s", f.from, err, out)
+		}
+		if slices.Contains(strings.Fields(string(out)), module+f.to) {
+			t.Errorf("%s imports %s: %s", f.from, f.to, f.why)
+		}
+		if _, err := os.Stat(filepath.Join("..", "..", f.to)); err != nil {
+			t.Errorf("the forbidden package %s is not there any more: %v", f.to, err)
+		}
+	}
+}
+
+// files calls f for each hand-written Go file.
+func files(t *testing.T, f func(path string, data []byte)) {
+	t.Helper()
+	root := filepath.Join("..", "..")
+	if err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, ".pb.go") {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if err == nil {
+			f(path, data)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFilesStaySmall(t *testing.T) {
+	t.Parallel()
+	const limit = 500
+	files(t, func(path string, data []byte) {
+		if n := strings.Count(string(data), "\n"); n > limit && !strings.HasSuffix(path, "_test.go") {
+			t.Errorf("%s has %d lines, the limit is %d", path, n, limit)
+		}
+	})
+}
+
+func TestOnePackageComment(t *testing.T) {
+	t.Parallel()
+	comments, packages := map[string]int{}, map[string]bool{}
+	files(t, func(path string, data []byte) {
+		if strings.HasSuffix(path, "_test.go") {
+			return
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path, data, parser.ParseComments|parser.PackageClauseOnly)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		packages[filepath.Dir(path)] = true
+		if f.Doc != nil {
+			comments[filepath.Dir(path)]++
+		}
+	})
+	for p := range packages {
+		if n := comments[p]; n != 1 {
+			t.Errorf("%s has %d package comments, want 1", p, n)
+		}
+	}
+}
+
+// TestFrozenAPI compares the exported names of package backend with a golden
+// file: what stands there may get company, and never changes.
+func TestFrozenAPI(t *testing.T) {
+	t.Parallel()
+	fset := token.NewFileSet()
+	var parsed []*ast.File
+	files(t, func(path string, data []byte) {
+		if filepath.Dir(path) != filepath.Join("..", "..", "backend") || strings.HasSuffix(path, "_test.go") {
+			return
+		}
+		f, err := parser.ParseFile(fset, path, data, 0)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		parsed = append(parsed, f)
+	})
+	pkg, err := doc.NewFromFiles(fset, parsed, module+"backend")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	add := func(n ast.Node) {
+		var b strings.Builder
+		if err := printer.Fprint(&b, fset, n); err != nil {
+			t.Fatal(err)
+		}
+		lines = append(lines, b.String())
+	}
+	funcs := pkg.Funcs
+	for _, typ := range pkg.Types {
+		add(typ.Decl)
+		funcs = append(append(funcs, typ.Funcs...), typ.Methods...)
+	}
+	for _, f := range funcs {
+		f.Decl.Body = nil
+		add(f.Decl)
+	}
+	for _, v := range append(pkg.Vars, pkg.Consts...) {
+		lines = append(lines, fmt.Sprint(v.Names))
+	}
+	slices.Sort(lines)
+	got := strings.Join(lines, "\n") + "\n"
+	golden := filepath.Join("testdata", "backend.txt")
+	if *update {
+		if err := os.MkdirAll("testdata", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("the exported API of package backend changed; if only names were added, run this test with -update\n%s", got)
+	}
+}
