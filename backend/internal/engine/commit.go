@@ -72,8 +72,9 @@ func (e *Engine) CompleteOrchestrationWorkItem(ctx context.Context, wi *backend.
 		m.state = riding
 	}
 	e.mu.Unlock()
+	over := c.s.IsCompleted() // once the op is applied, the state belongs to the next turn
 	err = e.submit(&op{build: c.build, apply: c.apply})
-	if err != nil || c.orphan || c.s.IsCompleted() {
+	if err != nil || c.orphan || over {
 		c.s.Release()
 	}
 	return err
