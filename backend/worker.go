@@ -202,6 +202,13 @@ func (w *taskWorker) ProcessNext(ctx context.Context) (bool, error) {
 		}
 		return false, err
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.stopping {
+		<-w.slots
+		w.abandon(ctx, wi)
+		return false, nil
+	}
 	w.items.Add(1)
 	go w.handle(w.workCtx, wi)
 	return true, nil
@@ -260,8 +267,8 @@ func (w *taskWorker) shutdown(ctx context.Context) error {
 	w.mu.Unlock()
 	done := make(chan struct{})
 	go func() {
+		w.loops.Wait() // no fetcher adds an item any more
 		w.items.Wait()
-		w.loops.Wait()
 		close(done)
 	}()
 	grace := ctx
