@@ -75,6 +75,9 @@ func (d *db) Open(ctx context.Context) (created bool, m store.Marks, err error) 
 	if m, err = d.takeOver(ctx); err != nil {
 		return false, m, err
 	}
+	if err := extendLog(file); err != nil {
+		return false, m, err
+	}
 	d.reads = make(chan *conn, readers)
 	for range readers {
 		c, err := d.connect(file, true)
