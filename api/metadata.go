@@ -85,7 +85,9 @@ func (m *OrchestrationMetadata) IsRunning() bool { return !m.IsComplete() }
 const statusPrefix = "ORCHESTRATION_STATUS_"
 
 // StatusName is the name of a status without its prefix, such as "RUNNING".
-func StatusName(s protos.OrchestrationStatus) string { return strings.TrimPrefix(s.String(), statusPrefix) }
+func StatusName(s protos.OrchestrationStatus) string {
+	return strings.TrimPrefix(s.String(), statusPrefix)
+}
 
 type jsonMetadata struct {
 	ID           *string      `json:"id"`

@@ -78,7 +78,10 @@ func WithFetchPayloads(fetchPayloads bool) FetchOrchestrationMetadataOptions {
 
 // WithEventPayload gives the event a payload, as JSON.
 func WithEventPayload(data any) RaiseEventOptions {
-	return func(r *protos.RaiseEventRequest) (err error) { r.Input, err = toJSON("event payload", data); return err }
+	return func(r *protos.RaiseEventRequest) (err error) {
+		r.Input, err = toJSON("event payload", data)
+		return err
+	}
 }
 
 // WithJsonSerializableEventData is the older name of [WithEventPayload].
