@@ -75,7 +75,8 @@ func (d *db) Open(ctx context.Context) (created bool, m store.Marks, err error) 
 	if m, err = d.takeOver(ctx); err != nil {
 		return false, m, err
 	}
-	if err := extendLog(file); err != nil {
+	// The write lock keeps a foreign program from writing where the zeros go.
+	if err := d.w.tx(ctx, func() error { return extendLog(file) }); err != nil {
 		return false, m, err
 	}
 	d.reads = make(chan *conn, readers)

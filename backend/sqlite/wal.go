@@ -14,7 +14,7 @@ const walSize = 16 << 20
 
 // extendLog fills the log up with zeros. SQLite reads a log up to the first frame
 // that does not carry the salt of its header, so zeros behind it mean nothing.
-// It is called by the owner of the file, with no transaction under way.
+// It is called by the owner of the file, who holds the write lock and has written nothing under it.
 func extendLog(file string) (err error) {
 	f, err := os.OpenFile(file+"-wal", os.O_WRONLY, 0)
 	if err != nil {
