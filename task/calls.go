@@ -3,6 +3,8 @@ package task
 import (
 	"fmt"
 	"maps"
+	"strings"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -103,6 +105,9 @@ func (ctx *OrchestrationContext) CallSubOrchestrator(orchestrator any, opts ...S
 	if err == nil && o.instanceID != "" && (o.instanceID == string(ctx.ID) || o.instanceID == ctx.parentID) {
 		err = fmt.Errorf("%w: sub-orchestration id %q is that of the caller or of its parent",
 			api.ErrInvalidInput, o.instanceID)
+	}
+	if err == nil && (!utf8.ValidString(o.instanceID) || strings.ContainsRune(o.instanceID, 0)) {
+		err = fmt.Errorf("%w: sub-orchestration id %q is not valid UTF-8 or contains a NUL", api.ErrInvalidInput, o.instanceID)
 	}
 	return ctx.call(kindChild, name, o.callOptions, err)
 }

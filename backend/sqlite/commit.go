@@ -103,7 +103,7 @@ func some(b []byte) []byte {
 // Committed looks for the batch's first row.
 func (d *db) Committed(ctx context.Context, b *store.Batch) (found bool, err error) {
 	var sql string
-	var arg int64
+	arg, epoch := int64(0), int64(0)
 	switch {
 	case len(b.History) > 0:
 		sql, arg = `SELECT 1 FROM history WHERE lsn=?`, b.History[0].LSN
@@ -115,6 +115,12 @@ func (d *db) Committed(ctx context.Context, b *store.Batch) (found bool, err err
 		return false, nil
 	}
 	err = d.read(ctx, func(c *conn) error {
+		if err := c.query(`SELECT epoch FROM meta`, nil, func(s *sqlite3.Stmt) error { epoch = s.ColumnInt64(0); return nil }); err != nil {
+			return err
+		}
+		if b.Epoch != epoch {
+			return fmt.Errorf("%w: it was %d and is %d", store.ErrStaleEpoch, b.Epoch, epoch)
+		}
 		return c.query(sql, []any{arg}, func(*sqlite3.Stmt) error { found = true; return nil })
 	})
 	if err != nil {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -20,6 +22,7 @@ type outgoing struct {
 	msg  backend.OrchestratorMessage
 	in   *message        // what the target receives; nil where it is dropped
 	row  *store.Instance // the new row, where the message starts a child
+	bad  error           // why the target's id is refused
 	next *instance       // the child that takes the place of a finished one
 }
 
@@ -98,8 +101,8 @@ func (c *turnCommit) address(ctx context.Context) error {
 		msgs = append(msgs[:len(msgs):len(msgs)], more...)
 	}
 	for _, m := range msgs {
-		o := outgoing{msg: m, to: c.i}
-		if m.TargetInstanceID != c.i.id {
+		o := outgoing{msg: m, to: c.i, bad: checkChild(m.TargetInstanceID)}
+		if m.TargetInstanceID != c.i.id && o.bad == nil {
 			var err error
 			if o.to, err = c.e.pin(ctx, m.TargetInstanceID); err != nil {
 				return err
@@ -120,6 +123,22 @@ func (c *turnCommit) address(ctx context.Context) error {
 func (c *turnCommit) unpin(o outgoing) error {
 	if o.to != c.i {
 		c.e.unpin(o.to)
+	}
+	return nil
+}
+
+// maxChildID is the limit of a child's id in bytes. It is above that of ids
+// which callers give, as SDKs derive the ids of children from those of parents.
+const maxChildID = 1024
+
+// checkChild refuses the id of a child; where it does, the parent's task fails.
+func checkChild(id string) error {
+	switch {
+	case !utf8.ValidString(id) || strings.ContainsRune(id, 0):
+		return fmt.Errorf("%w: sub-orchestration id %q is not valid UTF-8 or contains a NUL", api.ErrInvalidInput, id)
+	case len(id) > maxChildID:
+		return fmt.Errorf("%w: sub-orchestration id has a length of %d bytes, the limit is %d: %.40q…",
+			api.ErrInvalidInput, len(id), maxChildID, id)
 	}
 	return nil
 }
@@ -162,7 +181,7 @@ func (c *turnCommit) build(b *builder) error {
 	if c.s.ContinuedAsNew() || c.s.IsCompleted() {
 		i.sealed, i.ends = b, c.s.IsCompleted()
 	}
-	if c.s.ContinuedAsNew() {
+	if c.s.ContinuedAsNew() && !c.terminated() {
 		if err := c.detach(b); err != nil {
 			return err
 		}
@@ -179,6 +198,8 @@ func (c *turnCommit) build(b *builder) error {
 		for _, m := range i.inbox {
 			b.consume(m.seq)
 		}
+	}
+	if c.terminated() {
 		for _, t := range i.kept {
 			b.consume(t.detached)
 		}
@@ -205,6 +226,10 @@ func (c *turnCommit) build(b *builder) error {
 		b.update(c.row)
 	}
 	return nil
+}
+
+func (c *turnCommit) terminated() bool {
+	return c.s.CompletionEvent().GetOrchestrationStatus() == api.RUNTIME_STATUS_TERMINATED
 }
 
 // newRow makes the row after the turn, and says whether it must be written.
@@ -309,7 +334,7 @@ func (c *turnCommit) send(b *builder) error {
 			continue
 		}
 		to := o.to
-		if to.gone || !to.exists() || to.refuses(o.msg.HistoryEvent, b) {
+		if o.bad != nil || to.gone || !to.exists() || to.refuses(o.msg.HistoryEvent, b) {
 			continue // nobody is there to read it
 		}
 		if exec := o.msg.TargetExecutionID(); exec != "" && exec != to.execution() {
@@ -343,11 +368,15 @@ func (i *instance) execution() string {
 // the id. A taken id fails the parent's task.
 func (c *turnCommit) startChild(b *builder, o *outgoing, starts map[string]bool) error {
 	e := c.e
-	if o.to == c.i || o.to.gone || (o.to.exists() && !o.to.finished()) || starts[o.to.id] {
-		ev := backend.NewChildFailed(o.row.ParentTask, &protos.TaskFailureDetails{
-			ErrorType:    "DuplicateInstance",
-			ErrorMessage: fmt.Sprintf("sub-orchestration id %q is taken by an instance that has not finished", o.row.ID),
-		}, timestamppb.Now())
+	failure := &protos.TaskFailureDetails{
+		ErrorType:    "DuplicateInstance",
+		ErrorMessage: fmt.Sprintf("sub-orchestration id %q is taken by an instance that has not finished", o.row.ID),
+	}
+	if o.bad != nil {
+		failure = &protos.TaskFailureDetails{ErrorType: "InvalidInstanceID", ErrorMessage: o.bad.Error(), IsNonRetriable: true}
+	}
+	if o.bad != nil || o.to == c.i || o.to.gone || (o.to.exists() && !o.to.finished()) || starts[o.to.id] {
+		ev := backend.NewChildFailed(o.row.ParentTask, failure, timestamppb.Now())
 		if c.s.IsCompleted() {
 			return nil
 		}

@@ -191,11 +191,8 @@ type found struct {
 
 func (e *Engine) read(ctx context.Context, row *store.Instance) (found, error) {
 	var f found
-	if !row.Unfinished {
-		return f, nil
-	}
 	var err error
-	if f.inbox, err = e.st.Inbox(ctx, row.Key); err != nil {
+	if f.inbox, err = e.st.Inbox(ctx, row.Key); err != nil || !row.Unfinished {
 		return f, err
 	}
 	if row.Due == 0 && row.Status != int32(api.RUNTIME_STATUS_PENDING) {
@@ -217,9 +214,6 @@ func (e *Engine) revive(i *instance, row *store.Instance, f found) {
 	}
 	i.row, i.key = row, row.Key
 	e.byKey[i.key] = i
-	if !row.Unfinished {
-		return
-	}
 	if row.Status == int32(api.RUNTIME_STATUS_PENDING) {
 		i.rest = row.ScheduledAt
 	}
@@ -229,13 +223,18 @@ func (e *Engine) revive(i *instance, row *store.Instance, f found) {
 			e.setAside(i, fmt.Errorf("inbox record %d: %w", r.Seq, err))
 			return
 		}
-		if ev.GetTaskScheduled() != nil {
+		if ev.GetTaskScheduled() != nil { // detached: it runs even when its instance is over
 			t := &task{inst: i, event: ev, detached: r.Seq}
 			i.kept = append(i.kept, t)
 			e.offerTask(t)
 			continue
 		}
-		i.inbox = append(i.inbox, &message{event: ev, state: durable, seq: r.Seq})
+		if row.Unfinished {
+			i.inbox = append(i.inbox, &message{event: ev, state: durable, seq: r.Seq})
+		}
+	}
+	if !row.Unfinished {
+		return
 	}
 	if f.err != nil {
 		e.setAside(i, f.err)
@@ -302,6 +301,7 @@ func (e *Engine) setAside(i *instance, why error) {
 	}
 	row := *i.row
 	row.Stalled = why.Error()
+	i.pins++ // until its row says so
 	e.background(&op{
 		build: func(b *builder) error {
 			if i.gone || i.row == nil {
@@ -312,6 +312,7 @@ func (e *Engine) setAside(i *instance, why error) {
 			return nil
 		},
 		apply: func(err error) {
+			i.pins--
 			if err == nil && !i.gone {
 				i.row = &row
 			}

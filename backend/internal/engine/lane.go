@@ -158,6 +158,9 @@ func (e *Engine) write(b *store.Batch) error {
 	e.log.Errorf("commit: %v", err)
 	for {
 		done, cerr := e.st.Committed(ctx, b)
+		if errors.Is(cerr, store.ErrStaleEpoch) {
+			return cerr
+		}
 		if cerr == nil {
 			if done {
 				return nil

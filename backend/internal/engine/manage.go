@@ -59,6 +59,12 @@ func (e *Engine) PurgeInstance(ctx context.Context, id api.InstanceID, recursive
 				b.Delete = append(b.Delete, i.row.Key)
 				deleted++
 			}
+			switch root := pinned[0]; {
+			case root.row == nil || root.row.Key != row.Key:
+				return fmt.Errorf("%w: %s", api.ErrInstanceNotFound, id)
+			case root.row.Unfinished && !force:
+				return fmt.Errorf("%w: %s", api.ErrNotCompleted, id)
+			}
 			return nil
 		},
 		apply: func(err error) {
@@ -88,7 +94,7 @@ func (e *Engine) release(i *instance) {
 			m.answer(nil)
 		}
 	}
-	e.end(i)
+	e.end(i, true)
 	e.leave(i)
 }
 
@@ -118,6 +124,9 @@ func (e *Engine) ForceTerminate(ctx context.Context, id api.InstanceID, output *
 			r.CompletedAt, r.UpdatedAt, r.Output = e.now(), e.now(), output
 			for _, m := range i.inbox {
 				b.consume(m.seq)
+			}
+			for _, t := range i.kept {
+				b.consume(t.detached)
 			}
 			if i.turn != nil {
 				for _, m := range i.turn.msgs {

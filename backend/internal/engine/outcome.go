@@ -24,7 +24,10 @@ func (c *turnCommit) apply(err error) {
 		e.notify(i.id)
 	}
 	if c.s.IsCompleted() {
-		e.end(i)
+		if c.s.ContinuedAsNew() && !c.terminated() {
+			c.renew()
+		}
+		e.end(i, c.terminated())
 		e.settle(i)
 		return
 	}
@@ -95,6 +98,7 @@ func (c *turnCommit) deliver() {
 		to := o.to
 		if o.next != nil {
 			next := o.next
+			e.end(to, true)
 			e.forget(to)
 			e.byID[next.id], e.byKey[next.key] = next, next
 			for n := range c.out { // what this turn has pinned
@@ -144,8 +148,9 @@ func (c *turnCommit) fail(err error) {
 	e.undo(i) // the caller releases the state
 }
 
-// end stops all that goes on for an instance that is over. The mutex is held.
-func (e *Engine) end(i *instance) {
+// end stops all that goes on for an instance that is over; with all set, its
+// detached activities too. The mutex is held.
+func (e *Engine) end(i *instance, all bool) {
 	for _, m := range i.inbox {
 		m.answer(nil) // dropped: nobody will read it
 	}
@@ -154,10 +159,13 @@ func (e *Engine) end(i *instance) {
 		e.dropTask(t)
 	}
 	i.tasks = nil
-	for _, t := range i.kept {
-		e.dropTask(t)
+	i.check = false
+	if all {
+		for _, t := range i.kept {
+			e.dropTask(t)
+		}
+		i.kept = nil
 	}
-	i.kept, i.check = nil, false
 	e.unidle(i)
 	e.resident -= i.bytes
 	i.state, i.bytes = nil, 0

@@ -83,7 +83,7 @@ func (e *Engine) arm(i *instance) {
 	if len(i.timers) > 0 {
 		next = i.timers[0].due
 	}
-	if (len(i.inbox) > 0 || i.again) && i.rest > 0 && (next == 0 || i.rest < next) {
+	if (len(i.inbox) > 0 || i.again || i.check) && i.rest > 0 && (next == 0 || i.rest < next) {
 		next = i.rest
 	}
 	if next == 0 || (i.armed != 0 && i.armed <= next) {

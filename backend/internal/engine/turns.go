@@ -20,6 +20,7 @@ func (e *Engine) makeReady(i *instance) bool {
 		return e.turns > 0
 	}
 	if !i.wantsTurn(e.now()) {
+		e.arm(i) // it rests, and must be woken for what came meanwhile
 		return false
 	}
 	i.ready = true

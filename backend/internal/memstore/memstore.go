@@ -131,6 +131,9 @@ func (s *Store) remove(b *store.Batch) {
 func (s *Store) Committed(_ context.Context, b *store.Batch) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if b.Epoch != s.marks.Epoch {
+		return false, fmt.Errorf("%w: %d, now %d", store.ErrStaleEpoch, b.Epoch, s.marks.Epoch)
+	}
 	switch {
 	case len(b.History) > 0:
 		return slices.ContainsFunc(s.history, func(h store.HistoryRow) bool { return h.LSN == b.History[0].LSN }), nil

@@ -166,7 +166,7 @@ type Store interface {
 	// Committed reports whether a batch whose Commit failed was written all
 	// the same. A batch is recognised by its first History, Insert or Inbox
 	// row; one with none of these is reported as not written, as it may be
-	// written twice.
+	// written twice. ErrStaleEpoch: the rows may be those of a later owner.
 	Committed(ctx context.Context, b *Batch) (bool, error)
 
 	// ByID and ByKey read one row, payloads included, or ErrNotFound.
