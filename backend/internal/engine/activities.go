@@ -156,17 +156,13 @@ func (e *Engine) CompleteActivityWorkItem(ctx context.Context, wi *backend.Activ
 	i := t.inst
 	if t.detached != 0 {
 		e.mu.Unlock()
-		return e.submit(&op{
-			build: func(b *builder) error { b.consume(t.detached); return nil },
-			apply: func(err error) {
-				if err != nil {
-					e.giveBack(t, wi, err)
-					return
-				}
-				i.kept = slices.DeleteFunc(i.kept, func(k *task) bool { return k == t })
-				e.settle(i)
-			},
-		})
+		err := e.submit(e.detachedDone(t))
+		if err != nil {
+			e.mu.Lock()
+			e.giveBack(t, wi, err)
+			e.mu.Unlock()
+		}
+		return err
 	}
 	if i.gone || i.finished() {
 		e.mu.Unlock()
@@ -189,6 +185,19 @@ func (e *Engine) CompleteActivityWorkItem(ctx context.Context, wi *backend.Activ
 		e.mu.Unlock()
 	}
 	return err
+}
+
+// detachedDone drops the record of a detached activity that has run.
+func (e *Engine) detachedDone(t *task) *op {
+	return &op{
+		build: func(b *builder) error { b.consume(t.detached); return nil },
+		apply: func(err error) {
+			if err == nil {
+				t.inst.kept = slices.DeleteFunc(t.inst.kept, func(k *task) bool { return k == t })
+				e.settle(t.inst)
+			}
+		},
+	}
 }
 
 // tooLarge is the failure that an activity ends with when its result cannot be stored.

@@ -81,6 +81,9 @@ func (c *turnCommit) renew() {
 		if isResult(m.event) {
 			m.state = riding // its own record, where it is on its way, is not written
 			m.answer(nil)
+			if t := m.task; t != nil && t.detached != 0 && !e.closed {
+				e.background(e.detachedDone(t)) // it ended while it was being detached
+			}
 			continue
 		}
 		kept = append(kept, m)
