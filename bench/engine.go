@@ -25,7 +25,6 @@ type bed struct {
 
 	mu   sync.Mutex
 	seen map[api.InstanceID]bool
-	last api.InstanceID
 	want int
 	done chan struct{}
 }
@@ -118,10 +117,16 @@ func (e *bed) finished(id api.InstanceID) {
 		return
 	}
 	e.seen[id] = true
-	e.last = id
 	if len(e.seen) == e.want {
 		close(e.done)
 	}
+}
+
+// reached is how many orchestrator functions have reached their end.
+func (e *bed) reached() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.seen)
 }
 
 func (e *bed) start(ctx context.Context, name, id string, n int) error {

@@ -102,25 +102,48 @@ func run(c config, dir string, timeout time.Duration) (err error) {
 	opts.RelaxedDurability = c.relaxed
 	e, err := open(ctx, opts)
 	if err != nil {
-		return err
+		l.Err = "open: " + err.Error()
+		return errors.Join(err, l.print(0))
 	}
 	stopProfile, err := profile(c.profile)
 	if err != nil {
 		return err
 	}
+	hung := l // an engine that hangs still yields its line
+	watchdog := time.AfterFunc(timeout+grace, func() {
+		hung.Err = fmt.Sprintf("hung: %d done", e.reached())
+		_ = hung.print(e.acts.Load())
+		os.Exit(1)
+	})
 	werr := e.measure(ctx, c, &l)
+	watchdog.Stop()
 	stopProfile()
 	if werr != nil {
 		l.Err = werr.Error()
 	}
-	stopping, stop := context.WithTimeout(context.Background(), 5*time.Second)
+	stopping, stop := context.WithTimeout(context.Background(), grace)
 	defer stop()
 	err = e.worker.Shutdown(stopping)
-	usage(&l)
-	l.Execs = e.acts.Load()
-	out, jerr := json.Marshal(l)
-	fmt.Println(string(out))
-	return errors.Join(werr, err, jerr)
+	return errors.Join(werr, err, l.print(e.acts.Load()))
+}
+
+// grace is how long an engine may take to stop, or to notice that its time is over.
+const grace = 5 * time.Second
+
+// print completes the line with what the process used and writes it.
+func (l *line) print(execs int64) error {
+	l.Execs = execs
+	var ru syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &ru) == nil {
+		l.RSSMB = float64(ru.Maxrss) / 1024
+		l.CPUS = float64(ru.Utime.Nano()+ru.Stime.Nano()) / 1e9
+	}
+	out, err := json.Marshal(l)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Println(string(out))
+	return err
 }
 
 func profile(path string) (stop func(), err error) {
@@ -132,14 +155,6 @@ func profile(path string) (stop func(), err error) {
 		return nil, err
 	}
 	return pprof.StopCPUProfile, pprof.StartCPUProfile(f)
-}
-
-func usage(l *line) {
-	var ru syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &ru) == nil {
-		l.RSSMB = float64(ru.Maxrss) / 1024
-		l.CPUS = float64(ru.Utime.Nano()+ru.Stime.Nano()) / 1e9
-	}
 }
 
 func version() string {

@@ -11,8 +11,12 @@ import (
 	"github.com/perdure/perdure/api"
 )
 
+// settle is how long an opened engine rests before anything is asked of it.
+const settle = 500 * time.Millisecond
+
 // measure warms the engine up with one small orchestration and runs the workload.
 func (e *bed) measure(ctx context.Context, c config, l *line) error {
+	<-time.After(settle)
 	e.expect(1)
 	if err := e.start(ctx, "seq", "warm", 1); err != nil {
 		return err
@@ -60,14 +64,16 @@ func (e *bed) many(ctx context.Context, l *line, name string, n, size, starters 
 		return fmt.Errorf("start: %w", err)
 	}
 	l.StartS = time.Since(begin).Seconds()
-	if err := until(ctx, done); err != nil {
-		return err
-	}
+	err := until(ctx, done)
 	l.Seconds = time.Since(begin).Seconds()
-	l.OrchPS = float64(n) / l.Seconds
+	reached := e.reached()
+	l.OrchPS = float64(reached) / l.Seconds
 	if name == "seq" {
 		l.Acts = n * size
-		l.ActPS = float64(l.Acts) / l.Seconds
+		l.ActPS = float64(reached*size) / l.Seconds
+	}
+	if err != nil {
+		return fmt.Errorf("%w (%d of %d done)", err, reached, n)
 	}
 	for i := range n {
 		if err := e.wait(ctx, api.InstanceID(id(i))); err != nil {
@@ -83,10 +89,12 @@ func (e *bed) one(ctx context.Context, l *line, name string, n int) error {
 	if err := e.start(ctx, name, "one", n); err != nil {
 		return err
 	}
-	if err := until(ctx, done); err != nil {
+	err := until(ctx, done)
+	l.Seconds = time.Since(begin).Seconds()
+	if err != nil {
 		return err
 	}
-	l.Seconds, l.Acts = time.Since(begin).Seconds(), n
+	l.Acts = n
 	l.ActPS = float64(n) / l.Seconds
 	return e.wait(ctx, "one")
 }

@@ -28,8 +28,9 @@ func main() {
 	wait := flag.Duration("approval", 4*time.Second, "how long an order waits for its approval")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, *db, *wait); err != nil {
+	err := run(ctx, *db, *wait)
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "orders:", err)
 		os.Exit(1)
 	}

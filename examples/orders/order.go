@@ -72,7 +72,7 @@ func step(say func(api.InstanceID, string), what string, fails func(Order) error
 		}
 		if fails != nil {
 			if err := fails(order); err != nil {
-				say(ctx.InstanceID(), what+": "+err.Error())
+				say(ctx.InstanceID(), "failed: "+err.Error())
 				return nil, err
 			}
 		}
@@ -87,7 +87,7 @@ func newRegistry(say func(api.InstanceID, string)) (*task.TaskRegistry, error) {
 	r := task.NewTaskRegistry()
 	lost := func(o Order) error {
 		if o.LostParcel {
-			return errors.New("the parcel melted")
+			return errors.New("shipping: the parcel melted")
 		}
 		return nil
 	}

@@ -28,6 +28,9 @@ func (e *Engine) addTask(i *instance, ev *backend.HistoryEvent) {
 
 // offerTask hands a task to a waiting worker, the one that waited least, or queues it. The mutex is held.
 func (e *Engine) offerTask(t *task) {
+	if e.fenced {
+		return
+	}
 	if n := len(e.taskWait); n > 0 {
 		w := e.taskWait[n-1]
 		e.taskWait = e.taskWait[:n-1]

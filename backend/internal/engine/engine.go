@@ -67,6 +67,7 @@ type Engine struct {
 	ready    fifo[*instance]
 	queue    fifo[*task]
 	turns    int             // that are out
+	fenced   bool            // another owner took over: nothing is handed out any more
 	running  map[int64]*task // by ActivityWorkItem.SequenceNumber
 	orchWait []chan *instance
 	taskWait []chan *task
@@ -138,7 +139,7 @@ func (e *Engine) openStore(ctx context.Context) (bool, error) {
 	e.running, e.watchers = map[int64]*task{}, map[string][]chan struct{}{}
 	e.ready, e.queue, e.wakes, e.resident = fifo[*instance]{}, fifo[*task]{}, nil, 0
 	e.idlers.Init()
-	e.broken, e.turns = nil, 0
+	e.broken, e.turns, e.fenced = nil, 0, false
 	e.mu.Unlock()
 	if err := e.recover(ctx); err != nil {
 		e.mu.Lock()
@@ -284,6 +285,20 @@ func (e *Engine) shut() bool {
 		s.Release()
 	}
 	return true
+}
+
+// fence stops handing out work: another owner has it now. What runs is told
+// so, and what it brings will be refused. The mutex is held.
+func (e *Engine) fence() {
+	if e.fenced {
+		return
+	}
+	e.fenced = true
+	e.log.Errorf("another owner took over the task hub: this one stops")
+	e.ready, e.queue = fifo[*instance]{}, fifo[*task]{}
+	for _, t := range e.running {
+		e.dropTask(t)
+	}
 }
 
 // DeleteTaskHub deletes everything.

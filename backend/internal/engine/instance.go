@@ -78,7 +78,8 @@ type instance struct {
 	again  bool    // wants a turn without any message
 	check  bool    // its timers must be looked at, once its history is read
 	kept   []*task // detached ones
-	rest   int64   // no turn before this time, in µs
+	rest   int64   // no turn before this time (its start, or the end of a retry delay), in µs; a terminate does not wait for it
+	pause  int64   // no turn before this time at all: a commit failed
 	retry  int32
 	armed  int64         // the due time in the engine's heap for it; 0 for none
 	spot   *list.Element // in the idle list

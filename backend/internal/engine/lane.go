@@ -104,6 +104,9 @@ func (e *Engine) commit(ops []*op) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.broken = err
+	if errors.Is(err, store.ErrStaleEpoch) {
+		e.fence()
+	}
 	for _, o := range ops {
 		e.finishLocked(o, err)
 	}

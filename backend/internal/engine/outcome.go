@@ -15,7 +15,7 @@ func (c *turnCommit) apply(err error) {
 	e.leave(i)
 	i.row = c.row
 	i.start, i.startRow, i.startIn = nil, nil, nil
-	i.retry, i.rest, i.again = 0, 0, c.s.NeedsTurn()
+	i.retry, i.rest, i.pause, i.again = 0, 0, 0, c.s.NeedsTurn()
 	for _, m := range c.t.msgs {
 		m.answer(nil)
 	}
@@ -147,7 +147,7 @@ func (c *turnCommit) fail(err error) {
 		}
 	}
 	c.t.msgs = kept
-	i.rest = e.now() + retryPause.Microseconds()
+	i.pause = e.now() + retryPause.Microseconds()
 	e.undo(i) // the caller releases the state
 }
 

@@ -76,15 +76,15 @@ func (w *wakes) Pop() any {
 
 // arm makes sure that the instance is woken when it next has something to do. The mutex is held.
 func (e *Engine) arm(i *instance) {
-	if i.ready || i.turn != nil {
+	if e.fenced || i.ready || i.turn != nil {
 		return // its turn arms it again
 	}
 	next := int64(0)
 	if len(i.timers) > 0 {
 		next = i.timers[0].due
 	}
-	if (len(i.inbox) > 0 || i.again || i.check) && i.rest > 0 && (next == 0 || i.rest < next) {
-		next = i.rest
+	if (len(i.inbox) > 0 || i.again || i.check) && i.notBefore() > 0 && (next == 0 || i.notBefore() < next) {
+		next = i.notBefore()
 	}
 	if next == 0 || (i.armed != 0 && i.armed <= next) {
 		return

@@ -16,6 +16,9 @@ func (e *Engine) makeReady(i *instance) bool {
 	if i.turn != nil {
 		return true
 	}
+	if e.fenced {
+		return false
+	}
 	if i.ready {
 		return e.turns > 0
 	}
@@ -53,10 +56,18 @@ func (i *instance) wantsTurn(now int64) bool {
 	if i.gone || i.finished() || !i.exists() || (i.row != nil && i.row.Stalled != "") {
 		return false
 	}
-	if i.rest > now && !i.hasTerminate() {
+	if i.notBefore() > now {
 		return false
 	}
 	return len(i.inbox) > 0 || i.again || i.check || (len(i.timers) > 0 && i.timers[0].due <= now)
+}
+
+// notBefore is when the instance may have its next turn.
+func (i *instance) notBefore() int64 {
+	if i.rest > i.pause && !i.hasTerminate() {
+		return i.rest
+	}
+	return i.pause
 }
 
 // hasTerminate reports whether a terminate waits: it does not wait for a start time or a retry delay.
