@@ -50,6 +50,15 @@ func NewGrpcExecutor(grpcServer *grpc.Server, be Backend, logger Logger, opts ..
 	return e
 }
 
+// Drainer is the optional interface of an Executor whose workers are elsewhere.
+type Drainer interface {
+	// Drain makes the executor hand out no more work and lets the workers
+	// finish what they have. What none of them has begun is given back at once. It does not block.
+	Drain()
+}
+
+func (e *grpcExecutor) Drain() { e.work.Drain() }
+
 // IsDurableTaskGrpcRequest reports whether a full gRPC method name, such as
 // "/TaskHubSidecarService/Hello", is one of the executor's service.
 func IsDurableTaskGrpcRequest(fullMethodName string) bool {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/perdure/perdure/api"
 	"github.com/perdure/perdure/api/protos"
+	"github.com/perdure/perdure/backend/internal/sidecar"
 )
 
 const (
@@ -71,7 +72,8 @@ func (p *orchestrationProcessor) ProcessWorkItem(ctx context.Context, item WorkI
 		return nil // nothing to run, but the messages are consumed
 	}
 	err := p.run(ctx, wi, now)
-	if err != nil && ctx.Err() == nil && wi.RetryCount+1 >= maxTurnAttempts {
+	counts := ctx.Err() == nil && !errors.Is(err, sidecar.ErrDraining)
+	if err != nil && counts && wi.RetryCount+1 >= maxTurnAttempts {
 		p.log.Errorf("%s: failed after %d attempts: %v", wi.InstanceID, wi.RetryCount+1, err)
 		return p.fail(wi, "OrchestrationPoisoned", fmt.Sprintf("the turn failed %d times, the last time with: %v", wi.RetryCount+1, err))
 	}

@@ -7,6 +7,8 @@ import (
 	"runtime/debug"
 	"sync"
 	"time"
+
+	"github.com/perdure/perdure/backend/internal/sidecar"
 )
 
 // TaskWorker fetches work items and processes them, several at a time.
@@ -230,7 +232,7 @@ func (w *taskWorker) handle(ctx context.Context, wi WorkItem) {
 		w.log.Debugf("%s: %s: dropped: %v", w.p.Name(), wi.Description(), err)
 		return
 	} else if err != nil {
-		if ctx.Err() == nil {
+		if ctx.Err() == nil && !errors.Is(err, sidecar.ErrDraining) {
 			w.log.Errorf("%s: %s: %v", w.p.Name(), wi.Description(), err)
 		}
 		w.abandon(ctx, wi)

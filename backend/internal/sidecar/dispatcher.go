@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"errors"
 	"slices"
 	"strconv"
 	"sync"
@@ -30,6 +31,9 @@ const (
 	restMax = 30 * time.Second
 )
 
+// ErrDraining says that no worker will run the item any more.
+var ErrDraining = errors.New("no work is handed out any more")
+
 // Dispatcher hands work items to the connected workers and their answers to
 // the callers. It runs no goroutine of its own.
 type Dispatcher struct {
@@ -44,6 +48,8 @@ type Dispatcher struct {
 	queue   []*item // by seq
 	tokens  map[string]*item
 	keys    map[key]*item // the newest item of each key
+
+	draining bool
 }
 
 // NewDispatcher returns a Dispatcher without workers.
@@ -53,7 +59,8 @@ func NewDispatcher(opts Options) *Dispatcher {
 	return &Dispatcher{opts: opts, prefix: rand.Text() + "-", tokens: map[string]*item{}, keys: map[key]*item{}}
 }
 
-// Orchestrator has a worker run a turn. It returns ctx.Err() where ctx ends first.
+// Orchestrator has a worker run a turn. It returns ctx.Err() where ctx ends
+// first, ErrDraining where no worker has begun it when Drain is called.
 func (d *Dispatcher) Orchestrator(
 	ctx context.Context, name, version string, req *protos.OrchestratorRequest,
 ) (*protos.OrchestratorResponse, error) {
@@ -68,7 +75,7 @@ func (d *Dispatcher) Orchestrator(
 }
 
 // Activity has a worker run an activity; version is what version filters
-// compare. It returns ctx.Err() where ctx ends first.
+// compare. It returns what Orchestrator returns.
 func (d *Dispatcher) Activity(
 	ctx context.Context, version string, req *protos.ActivityRequest,
 ) (*protos.ActivityResponse, error) {
@@ -86,7 +93,7 @@ func (d *Dispatcher) do(ctx context.Context, it *item) (proto.Message, error) {
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	it.done = make(chan proto.Message, 1)
+	it.done = make(chan answer, 1)
 	d.mu.Lock()
 	d.seq++
 	it.seq = d.seq
@@ -94,15 +101,15 @@ func (d *Dispatcher) do(ctx context.Context, it *item) (proto.Message, error) {
 	d.offer(it)
 	d.mu.Unlock()
 	select {
-	case r := <-it.done:
-		return r, nil
+	case a := <-it.done:
+		return a.message, a.err
 	case <-ctx.Done():
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	select {
-	case r := <-it.done:
-		return r, nil // it was done before it could be withdrawn
+	case a := <-it.done:
+		return a.message, a.err // it was done before it could be withdrawn
 	default:
 	}
 	d.remove(it)
@@ -124,7 +131,7 @@ func (d *Dispatcher) CompleteOrchestrator(r *protos.OrchestratorResponse) bool {
 		d.retry(it)
 	case whole != nil:
 		d.remove(it)
-		it.done <- whole
+		it.done <- answer{message: whole}
 	}
 	return true
 }
@@ -138,7 +145,7 @@ func (d *Dispatcher) CompleteActivity(r *protos.ActivityResponse) bool {
 		return false
 	}
 	d.remove(it)
-	it.done <- r
+	it.done <- answer{message: r}
 	return true
 }
 
@@ -157,6 +164,22 @@ func (d *Dispatcher) abandon(k kind, token string) bool {
 	}
 	d.retry(it)
 	return true
+}
+
+// Drain hands out no more work. What no worker has begun returns ErrDraining;
+// each stream ends once it has answered what it holds, with Unavailable.
+func (d *Dispatcher) Drain() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.draining = true
+	queue := d.queue
+	d.queue = nil
+	for _, it := range queue {
+		d.offer(it)
+	}
+	for _, s := range d.streams {
+		s.endIfDone()
+	}
 }
 
 // NeedsVersion reports whether an activity's version may decide who gets it.
@@ -190,6 +213,11 @@ func (d *Dispatcher) find(token string, k key) *item {
 
 // offer gives the item to the parked stream that has least to do, or queues it.
 func (d *Dispatcher) offer(it *item) {
+	if d.draining {
+		d.remove(it)
+		it.done <- answer{err: ErrDraining}
+		return
+	}
 	var best *stream
 	d.turn++
 	for i := range d.streams {
@@ -218,8 +246,12 @@ func (d *Dispatcher) take(s *stream) (offer, bool) {
 	return offer{}, false
 }
 
-// refill looks for work for a parked stream.
+// refill looks for work for a parked stream, or ends it where there is no more to come.
 func (d *Dispatcher) refill(s *stream) {
+	if d.draining {
+		s.endIfDone()
+		return
+	}
 	if !s.idle {
 		return
 	}

@@ -29,7 +29,7 @@ type item struct {
 	name, version string
 	orchestrator  *protos.OrchestratorRequest // either this
 	activity      *protos.ActivityRequest     // or this
-	done          chan proto.Message          // takes the one answer without blocking
+	done          chan answer                 // takes the one answer without blocking
 
 	seq      uint64
 	owner    *stream // nil while queued
@@ -40,6 +40,11 @@ type item struct {
 	timerGen uint64
 	parts    *protos.OrchestratorResponse // chunks of the answer so far
 	nextPart int32
+}
+
+type answer struct {
+	message proto.Message
+	err     error
 }
 
 // offer is an item with the token under which it was offered.

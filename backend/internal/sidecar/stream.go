@@ -71,7 +71,9 @@ func (d *Dispatcher) Serve(
 	ctx context.Context, req *protos.GetWorkItemsRequest, shutdown <-chan any, send func(*protos.WorkItem) error,
 ) error {
 	s := newStream(req)
-	d.join(s)
+	if !d.join(s) {
+		return errDrained
+	}
 	defer d.leave(s)
 	ping := time.NewTimer(d.opts.PingInterval)
 	defer ping.Stop()
@@ -91,7 +93,7 @@ func (d *Dispatcher) Serve(
 				d.endStreams()
 				return errShutdown
 			case <-s.end:
-				return errShutdown
+				return d.endReason()
 			}
 		} else {
 			select {
@@ -99,7 +101,7 @@ func (d *Dispatcher) Serve(
 				d.endStreams()
 				return errShutdown
 			case <-s.end:
-				return errShutdown
+				return d.endReason()
 			default:
 			}
 		}
@@ -110,12 +112,28 @@ func (d *Dispatcher) Serve(
 	}
 }
 
-var errShutdown = status.Error(codes.Canceled, "shutting down")
+var (
+	errShutdown = status.Error(codes.Canceled, "shutting down")
+	errDrained  = status.Error(codes.Unavailable, "shutting down")
+)
 
-func (d *Dispatcher) join(s *stream) {
+func (d *Dispatcher) endReason() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.draining {
+		return errDrained
+	}
+	return errShutdown
+}
+
+func (d *Dispatcher) join(s *stream) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.draining {
+		return false
+	}
 	d.streams = append(d.streams, s)
+	return true
 }
 
 func (d *Dispatcher) leave(s *stream) {
@@ -133,11 +151,22 @@ func (d *Dispatcher) endStreams() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, s := range d.streams {
-		select {
-		case <-s.end:
-		default:
-			close(s.end)
-		}
+		s.finish()
+	}
+}
+
+// finish ends the stream; it may be called again.
+func (s *stream) finish() {
+	select {
+	case <-s.end:
+	default:
+		close(s.end)
+	}
+}
+
+func (s *stream) endIfDone() {
+	if len(s.items) == 0 {
+		s.finish()
 	}
 }
 

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestExitCodes(t *testing.T) {
+	for _, tt := range []struct {
+		name, args, says string
+		want             int
+	}{
+		{"help", "--help", "", 0},
+		{"version", "--version", "", 0},
+		{"unknown command", "nothing", "unknown command", exitUsage},
+		{"unknown flag", "serve --nothing", "unknown flag", exitUsage},
+		{"argument", "serve here", "unknown command", exitUsage},
+		{"no database", "serve --db=", "--db is empty", exitUsage},
+		{"address", "serve --db x.db --grpc 256.0.0.1:1", "listen", exitFailed},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Chdir(t.TempDir())
+			var errs bytes.Buffer
+			if code := run(t.Context(), strings.Fields(tt.args), io.Discard, &errs); code != tt.want {
+				t.Errorf("exit code %d, want %d", code, tt.want)
+			}
+			if !strings.Contains(errs.String(), tt.says) {
+				t.Errorf("it says %q, want %q", errs.String(), tt.says)
+			}
+		})
+	}
+}
+
+// TestServeUntilSignal runs the command in this process and ends it as an operator would.
+func TestServeUntilSignal(t *testing.T) {
+	t.Cleanup(func() { goleak.VerifyNone(t) })
+	r, w := io.Pipe()
+	code := make(chan int, 1)
+	go func() {
+		defer w.Close()
+		code <- run(context.Background(), []string{
+			"serve", "--db", t.TempDir() + "/hub.db", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0",
+		}, w, io.Discard)
+	}()
+	var out strings.Builder
+	buf := make([]byte, 1024)
+	for !strings.Contains(out.String(), "/readyz") {
+		n, err := r.Read(buf)
+		out.Write(buf[:n])
+		if err != nil {
+			t.Fatalf("it ended after %q with %d", out.String(), <-code)
+		}
+	}
+	if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	rest, err := io.ReadAll(r)
+	if got := <-code; got != 0 || err != nil || !strings.HasSuffix(string(rest), "stopped\n") {
+		t.Errorf("exit code %d after %q, %v", got, rest, err)
+	}
+}

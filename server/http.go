@@ -1,0 +1,41 @@
+package server
+
+import (
+	"io"
+	"net/http"
+
+	"github.com/perdure/perdure/backend"
+)
+
+// handler answers /healthz while the process lives, and /readyz while it takes work.
+func (s *Server) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if reason := s.notReady(); reason != "" {
+			answer(w, http.StatusServiceUnavailable, reason)
+			return
+		}
+		answer(w, http.StatusOK, "ready")
+	})
+	return mux
+}
+
+// notReady says why the server takes no work, "" while it does.
+func (s *Server) notReady() string {
+	if !s.ready.Load() {
+		return "starting or stopping"
+	}
+	if h, ok := s.be.(backend.HealthReporter); ok {
+		if err := h.Health(); err != nil {
+			return err.Error()
+		}
+	}
+	return ""
+}
+
+func answer(w http.ResponseWriter, code int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(code)
+	_, _ = io.WriteString(w, text+"\n") // the peer may be gone
+}
