@@ -20,6 +20,22 @@ type InstanceQuery struct {
 	Token string
 }
 
+// FinishedQuery selects instances that are over; zero fields select all. Times are inclusive.
+type FinishedQuery struct {
+	Statuses      []protos.OrchestrationStatus
+	CompletedFrom time.Time
+	CompletedTo   time.Time
+	PageSize      int // 0: 100; at most 1,000
+	// Token resumes after the page that returned it; "" starts.
+	Token string
+}
+
+// FinishedPage is one page of ids, ordered by the time of completion, then by id.
+type FinishedPage struct {
+	IDs   []InstanceID
+	Token string // "" on the last page
+}
+
 // InstancePage is one page of a query, in start order. Instances that are
 // started while paging may appear; none is skipped or repeated.
 type InstancePage struct {

@@ -70,10 +70,7 @@ func IsDurableTaskGrpcRequest(fullMethodName string) bool {
 func (e *grpcExecutor) ExecuteOrchestrator(
 	ctx context.Context, iid api.InstanceID, oldEvents, newEvents []*protos.HistoryEvent,
 ) (*ExecutionResults, error) {
-	start := lastStart(newEvents)
-	if start == nil {
-		start = lastStart(oldEvents)
-	}
+	start := last(oldEvents, newEvents, (*HistoryEvent).GetExecutionStarted)
 	r, err := e.work.Orchestrator(ctx, start.GetName(), start.GetVersion().GetValue(), &protos.OrchestratorRequest{
 		InstanceId:  string(iid),
 		ExecutionId: start.GetOrchestrationInstance().GetExecutionId(),
@@ -81,6 +78,9 @@ func (e *grpcExecutor) ExecuteOrchestrator(
 		NewEvents:   newEvents,
 		// .NET refuses entity calls without the parameters, and fails without the window.
 		EntityParameters: &protos.OrchestratorEntityParameters{EntityMessageReorderWindow: durationpb.New(0)},
+		OrchestrationTraceContext: last(oldEvents, newEvents, func(e *HistoryEvent) *protos.OrchestrationTraceContext {
+			return e.GetOrchestratorStarted().GetOrchestrationTraceContext()
+		}),
 	})
 	if err != nil {
 		return nil, err
@@ -88,10 +88,13 @@ func (e *grpcExecutor) ExecuteOrchestrator(
 	return &ExecutionResults{Response: r}, nil
 }
 
-func lastStart(events []*protos.HistoryEvent) *protos.ExecutionStartedEvent {
-	for i := len(events) - 1; i >= 0; i-- {
-		if s := events[i].GetExecutionStarted(); s != nil {
-			return s
+// last is the newest value that get finds.
+func last[T any](old, newer []*HistoryEvent, get func(*HistoryEvent) *T) *T {
+	for _, events := range [][]*HistoryEvent{newer, old} {
+		for i := len(events) - 1; i >= 0; i-- {
+			if v := get(events[i]); v != nil {
+				return v
+			}
 		}
 	}
 	return nil

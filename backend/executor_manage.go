@@ -2,9 +2,11 @@ package backend
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -40,6 +42,39 @@ func (s *grpcService) TerminateInstance(
 		return nil, statusError(err)
 	}
 	return &protos.TerminateResponse{}, nil
+}
+
+// SkipGracefulOrchestrationTerminations ends instances without running them,
+// and returns the ids of those that it could not end. One that is over already is ended.
+func (s *grpcService) SkipGracefulOrchestrationTerminations(
+	ctx context.Context, req *protos.SkipGracefulOrchestrationTerminationsRequest,
+) (*protos.SkipGracefulOrchestrationTerminationsResponse, error) {
+	m, ok := s.be.(InstanceManager)
+	if !ok {
+		return nil, statusError(fmt.Errorf("end instances: %w", api.ErrUnsupported))
+	}
+	var output *string
+	if req.GetReason() != nil {
+		reason, err := json.Marshal(req.GetReason().GetValue()) // clients read outputs as JSON
+		if err != nil {
+			return nil, statusError(fmt.Errorf("end instances: reason: %w", err))
+		}
+		text := string(reason)
+		output = &text
+	}
+	resp := &protos.SkipGracefulOrchestrationTerminationsResponse{}
+	for _, id := range req.GetInstanceBatch().GetInstanceIds() {
+		err := m.ForceTerminate(ctx, api.InstanceID(id), output)
+		switch {
+		case err == nil:
+		case ctx.Err() != nil:
+			return nil, statusError(ctx.Err())
+		default:
+			s.log.Warnf("end %q without running it: %v", id, err)
+			resp.UnterminatedInstanceIds = append(resp.UnterminatedInstanceIds, id)
+		}
+	}
+	return resp, nil
 }
 
 func (s *grpcService) SuspendInstance(
@@ -111,20 +146,64 @@ func (s *grpcService) QueryInstances(
 	}
 }
 
+// ListInstanceIds lists instances that are over.
+func (s *grpcService) ListInstanceIds(
+	ctx context.Context, req *protos.ListInstanceIdsRequest,
+) (*protos.ListInstanceIdsResponse, error) {
+	page, err := s.listFinished(ctx, req)
+	if err != nil {
+		return nil, statusError(fmt.Errorf("list instance ids: %w", err))
+	}
+	resp := &protos.ListInstanceIdsResponse{}
+	for _, id := range page.IDs {
+		resp.InstanceIds = append(resp.InstanceIds, string(id))
+	}
+	if page.Token != "" {
+		resp.LastInstanceKey = wrapperspb.String(page.Token)
+	}
+	return resp, nil
+}
+
+func (s *grpcService) listFinished(
+	ctx context.Context, req *protos.ListInstanceIdsRequest,
+) (*api.FinishedPage, error) {
+	l, ok := s.be.(FinishedLister)
+	if !ok {
+		return nil, api.ErrUnsupported
+	}
+	q := api.FinishedQuery{
+		Statuses: req.GetRuntimeStatus(), Token: req.GetLastInstanceKey().GetValue(),
+		PageSize: int(min(max(req.GetPageSize(), 0), maxPage)),
+	}
+	var err error
+	if q.CompletedFrom, q.CompletedTo, err = timeRange(req.GetCompletedTimeFrom(), req.GetCompletedTimeTo()); err != nil {
+		return nil, err
+	}
+	return l.ListFinished(ctx, q)
+}
+
+// timeRange is the two times, zero where they are not set.
+func timeRange(from, to *timestamppb.Timestamp) (a, b time.Time, err error) {
+	if from != nil {
+		err = errors.Join(err, from.CheckValid())
+		a = from.AsTime()
+	}
+	if to != nil {
+		err = errors.Join(err, to.CheckValid())
+		b = to.AsTime()
+	}
+	if err != nil {
+		return a, b, fmt.Errorf("%w: time range: %w", api.ErrInvalidInput, err)
+	}
+	return a, b, nil
+}
+
 func instanceQuery(
 	statuses []protos.OrchestrationStatus, from, to *timestamppb.Timestamp,
 ) (q api.InstanceQuery, err error) {
 	q.Statuses = statuses
-	if from != nil {
-		err = errors.Join(err, from.CheckValid())
-		q.CreatedFrom = from.AsTime()
-	}
-	if to != nil {
-		err = errors.Join(err, to.CheckValid())
-		q.CreatedTo = to.AsTime()
-	}
-	if err != nil {
-		return q, fmt.Errorf("query instances: %w: created time: %w", api.ErrInvalidInput, err)
+	if q.CreatedFrom, q.CreatedTo, err = timeRange(from, to); err != nil {
+		return q, fmt.Errorf("query instances: %w", err)
 	}
 	return q, nil
 }

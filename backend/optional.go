@@ -36,6 +36,11 @@ type (
 		QueryInstances(context.Context, api.InstanceQuery) (*api.InstancePage, error)
 	}
 
+	// FinishedLister lists the ids of instances that are over.
+	FinishedLister interface {
+		ListFinished(context.Context, api.FinishedQuery) (*api.FinishedPage, error)
+	}
+
 	// HistoryReader reads the stored history of an instance, oldest event
 	// first, in portions of one turn; an error of f ends it and is returned.
 	HistoryReader interface {

@@ -131,6 +131,7 @@ func (p *orchestrationProcessor) run(ctx context.Context, wi *OrchestrationWorkI
 		if results.Response.GetCustomStatus() != nil {
 			s.CustomStatus = results.Response.GetCustomStatus()
 		}
+		s.keepTraceContext(results.Response.GetOrchestrationTraceContext())
 		again, err := s.applyActions(results.Response.GetActions(), nil, now)
 		if err != nil || !again {
 			return err

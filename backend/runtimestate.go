@@ -2,9 +2,11 @@ package backend
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -45,6 +47,8 @@ type OrchestrationRuntimeState struct {
 	generation int  // how often this value continued as new
 	unexecuted bool // the events of this execution have not been executed yet
 	recurse    bool // the turn terminated the instance with its descendants
+
+	traceContext *protos.OrchestrationTraceContext // what the worker last said of its span
 
 	pendingTasks    []*HistoryEvent
 	detachedTasks   []DetachedTask
@@ -115,6 +119,10 @@ func (s *OrchestrationRuntimeState) accept(e *HistoryEvent) error {
 			return fmt.Errorf("%w: second ExecutionCompleted for %s", ErrDuplicateEvent, s.instanceID)
 		}
 		s.completed = e
+	case *protos.HistoryEvent_OrchestratorStarted:
+		if c := t.OrchestratorStarted.GetOrchestrationTraceContext(); c != nil {
+			s.traceContext = c
+		}
 	case *protos.HistoryEvent_ExecutionSuspended:
 		s.suspended = true
 	case *protos.HistoryEvent_ExecutionResumed:
@@ -153,6 +161,25 @@ func (s *OrchestrationRuntimeState) close(kind openKind, id int32, e *HistoryEve
 	}
 	s.touch(e)
 	return nil
+}
+
+// keepTraceContext stores what the worker said of its span with the turn, where it is new.
+func (s *OrchestrationRuntimeState) keepTraceContext(c *protos.OrchestrationTraceContext) {
+	if c == nil || proto.Equal(c, s.traceContext) {
+		return
+	}
+	n := slices.IndexFunc(s.newEvents, func(e *HistoryEvent) bool { return e.GetOrchestratorStarted() != nil })
+	if n < 0 {
+		return
+	}
+	s.traceContext = c
+	s.newEvents = slices.Clone(s.newEvents) // who executed the turn may still read its events
+	s.newEvents[n] = &HistoryEvent{
+		EventId: -1, Timestamp: s.newEvents[n].GetTimestamp(),
+		EventType: &protos.HistoryEvent_OrchestratorStarted{
+			OrchestratorStarted: &protos.OrchestratorStartedEvent{OrchestrationTraceContext: c},
+		},
+	}
 }
 
 func (s *OrchestrationRuntimeState) touch(e *HistoryEvent) {

@@ -84,6 +84,7 @@ var (
 	_ backend.InstanceAwaiter  = (*Engine)(nil)
 	_ backend.InstanceReplacer = (*Engine)(nil)
 	_ backend.InstanceQuerier  = (*Engine)(nil)
+	_ backend.FinishedLister   = (*Engine)(nil)
 	_ backend.HistoryReader    = (*Engine)(nil)
 	_ backend.InstanceManager  = (*Engine)(nil)
 	_ backend.HealthReporter   = (*Engine)(nil)

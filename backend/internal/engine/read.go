@@ -78,8 +78,13 @@ func (e *Engine) QueryInstances(ctx context.Context, q api.InstanceQuery) (*api.
 	if !e.isOpen() {
 		return nil, backend.ErrNotInitialized
 	}
+	limit, err := pageSize(q.PageSize)
+	if err != nil {
+		return nil, err
+	}
 	f := store.Filter{
-		IDPrefix: q.IDPrefix, Name: q.Name, ParentID: string(q.ParentID), Payloads: q.Payloads, Limit: q.PageSize,
+		IDPrefix: q.IDPrefix, Name: q.Name, ParentID: string(q.ParentID), Payloads: q.Payloads,
+		Limit: limit + 1, // one more says whether there is another page
 	}
 	if !q.CreatedFrom.IsZero() {
 		f.CreatedFrom = q.CreatedFrom.UnixNano()
@@ -90,14 +95,6 @@ func (e *Engine) QueryInstances(ctx context.Context, q api.InstanceQuery) (*api.
 	for _, s := range q.Statuses {
 		f.Statuses = append(f.Statuses, int32(s))
 	}
-	switch {
-	case q.PageSize < 0:
-		return nil, fmt.Errorf("%w: page size %d is negative", api.ErrInvalidInput, q.PageSize)
-	case q.PageSize == 0:
-		f.Limit = defaultPage
-	case q.PageSize > maxPage:
-		f.Limit = maxPage
-	}
 	if q.Token != "" {
 		key, err := strconv.ParseInt(q.Token, 36, 64)
 		if err != nil || key <= 0 {
@@ -105,8 +102,6 @@ func (e *Engine) QueryInstances(ctx context.Context, q api.InstanceQuery) (*api.
 		}
 		f.AfterKey = key
 	}
-	limit := f.Limit
-	f.Limit++ // one more says whether there is another page
 	rows, err := e.st.Query(ctx, f)
 	if err != nil {
 		return nil, err
