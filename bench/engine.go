@@ -10,7 +10,6 @@ import (
 
 	"github.com/perdure/perdure/api"
 	"github.com/perdure/perdure/backend"
-	"github.com/perdure/perdure/backend/sqlite"
 	"github.com/perdure/perdure/task"
 )
 
@@ -29,14 +28,13 @@ type bed struct {
 	done chan struct{}
 }
 
-func open(ctx context.Context, opts *sqlite.SqliteOptions) (*bed, error) {
+func open(ctx context.Context, be backend.Backend) (*bed, error) {
 	e := &bed{events: make(chan int, 1<<16)}
 	r, err := e.registry()
 	if err != nil {
 		return nil, err
 	}
 	log := backend.DefaultLogger()
-	be := sqlite.NewSqliteBackend(opts, log)
 	ex := task.NewTaskExecutor(r)
 	e.worker = backend.NewTaskHubWorker(be,
 		backend.NewOrchestrationWorker(be, ex, log, backend.WithMaxParallelism(parallelism)),

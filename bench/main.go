@@ -22,6 +22,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/perdure/perdure/backend"
+	"github.com/perdure/perdure/backend/postgres"
 	"github.com/perdure/perdure/backend/sqlite"
 )
 
@@ -57,6 +59,8 @@ type config struct {
 	starters int
 	relaxed  bool
 	profile  string
+	dir      string // of the SQLite file
+	db       string // connection string, for PostgreSQL
 }
 
 func main() {
@@ -67,40 +71,46 @@ func main() {
 	flag.IntVar(&c.starters, "starters", 8, "W1, W6: concurrent start calls")
 	flag.BoolVar(&c.relaxed, "relaxed", false, "leave out the sync at each commit")
 	flag.StringVar(&c.profile, "cpuprofile", "", "write a CPU profile of the workload to this file")
-	dir := flag.String("dir", "", "folder for the database (default: a temporary one)")
+	flag.StringVar(&c.dir, "dir", "", "folder for the database file (default: a temporary one)")
+	flag.StringVar(&c.db, "postgres", "", "connection string of a PostgreSQL database to use instead of a file; its task hub must be new")
 	timeout := flag.Duration("timeout", 90*time.Second, "limit of the run")
 	flag.Parse()
 	if c.n == 0 {
 		c.n = map[string]int{"W1": 2000, "W2": 1000, "W3": 1000, "W4": 100, "W5": 100, "W6": 2000}[c.workload]
 	}
-	if err := run(c, *dir, *timeout); err != nil {
+	if err := run(c, *timeout); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(c config, dir string, timeout time.Duration) (err error) {
-	if dir == "" {
-		if dir, err = os.MkdirTemp("", "perdure-bench-"); err != nil {
+func run(c config, timeout time.Duration) (err error) {
+	if c.dir == "" {
+		if c.dir, err = os.MkdirTemp("", "perdure-bench-"); err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+		defer func() { err = errors.Join(err, os.RemoveAll(c.dir)) }()
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	l := line{
 		Peer: "perdure", Version: version(), Store: "sqlite", Workload: c.workload, N: c.n,
-		At: time.Now().UTC().Format(time.RFC3339), Settings: "MaxParallelism 256/256; SQLite file, synced at each commit",
+		At: time.Now().UTC().Format(time.RFC3339), Settings: "MaxParallelism 256/256; synced at each commit",
 	}
 	if c.relaxed {
-		l.Settings = "MaxParallelism 256/256; SQLite file, not synced at each commit"
+		l.Settings = "MaxParallelism 256/256; not synced at each commit"
 	}
 	if b, err := os.ReadFile("/proc/loadavg"); err == nil {
 		_, _ = fmt.Sscan(string(b), &l.Load1)
 	}
-	opts := sqlite.NewSqliteOptions(filepath.Join(dir, "bench.db"))
-	opts.RelaxedDurability = c.relaxed
-	e, err := open(ctx, opts)
+	if c.db != "" {
+		l.Store = "postgres"
+	}
+	be, err := c.backend()
+	if err != nil {
+		return err
+	}
+	e, err := open(ctx, be)
 	if err != nil {
 		l.Err = "open: " + err.Error()
 		return errors.Join(err, l.print(0))
@@ -125,6 +135,20 @@ func run(c config, dir string, timeout time.Duration) (err error) {
 	defer stop()
 	err = e.worker.Shutdown(stopping)
 	return errors.Join(werr, err, l.print(e.acts.Load()))
+}
+
+func (c config) backend() (backend.Backend, error) {
+	if c.db != "" {
+		opts, err := postgres.NewPostgresOptionsFromURL(c.db)
+		if err != nil {
+			return nil, err
+		}
+		opts.RelaxedDurability = c.relaxed
+		return postgres.NewPostgresBackend(opts, nil), nil
+	}
+	opts := sqlite.NewSqliteOptions(filepath.Join(c.dir, "bench.db"))
+	opts.RelaxedDurability = c.relaxed
+	return sqlite.NewSqliteBackend(opts, nil), nil
 }
 
 // grace is how long an engine may take to stop, or to notice that its time is over.

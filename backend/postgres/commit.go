@@ -18,6 +18,8 @@ const (
 	commitTimeout = 15 * time.Second
 	// conflictTries bounds how often a commit is sent again that the server undid.
 	conflictTries = 5
+	// settleTries is how often the server is asked about a lost commit before the caller is told.
+	settleTries = 2
 	// chunkBytes and chunkRows bound one statement; the batch stays one transaction.
 	chunkBytes = 8 << 20
 	chunkRows  = 2000
@@ -181,21 +183,31 @@ func (d *db) Committed(ctx context.Context, b *store.Batch) (found bool, err err
 func (d *db) settle(ctx context.Context, b *store.Batch) (found bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
-	err = pgx.BeginFunc(ctx, d.pool, func(tx pgx.Tx) error {
+	for range settleTries {
+		found = false
+		if err = d.settleOnce(ctx, b, &found); !lostAnswer(err) || ctx.Err() != nil {
+			break
+		}
+		d.pool.Reset() // what broke one connection may have broken all
+	}
+	return found, err
+}
+
+func (d *db) settleOnce(ctx context.Context, b *store.Batch, found *bool) error {
+	return pgx.BeginFunc(ctx, d.pool, func(tx pgx.Tx) error {
 		if err := d.changeGate(ctx, tx); err != nil { // it waits for a commit in flight
 			return err
 		}
 		switch {
 		case len(b.History) > 0:
-			return tx.QueryRow(ctx, d.sql.hasHistory, b.History[0].Key, b.History[0].LSN).Scan(&found)
+			return tx.QueryRow(ctx, d.sql.hasHistory, b.History[0].Key, b.History[0].LSN).Scan(found)
 		case len(b.Insert) > 0:
-			return tx.QueryRow(ctx, d.sql.hasInstance, b.Insert[0].Key).Scan(&found)
+			return tx.QueryRow(ctx, d.sql.hasInstance, b.Insert[0].Key).Scan(found)
 		case len(b.Inbox) > 0:
-			return tx.QueryRow(ctx, d.sql.hasInbox, b.Inbox[0].Seq).Scan(&found)
+			return tx.QueryRow(ctx, d.sql.hasInbox, b.Inbox[0].Seq).Scan(found)
 		}
 		return nil
 	})
-	return found, err
 }
 
 type querier interface {

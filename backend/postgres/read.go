@@ -32,6 +32,7 @@ func (d *db) read(ctx context.Context, sql string, args []any, begin func(), sca
 		if err = d.readOnce(ctx, sql, args, scan); !lostAnswer(err) || ctx.Err() != nil {
 			return err
 		}
+		d.pool.Reset() // what broke one connection may have broken all
 	}
 	return err
 }

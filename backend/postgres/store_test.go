@@ -1,9 +1,8 @@
 package postgres
 
 import (
-	"errors"
+	"log/slog"
 	"os"
-	"strings"
 	"testing"
 
 	"github.com/perdure/perdure/backend"
@@ -31,7 +30,7 @@ func again(tb testing.TB, url string) *db {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	d := newStore(opts, backend.DefaultLogger())
+	d := newStore(opts, backend.NewLogger(slog.New(slog.DiscardHandler)))
 	tb.Cleanup(func() {
 		if err := d.Close(); err != nil {
 			tb.Error(err)
@@ -48,24 +47,14 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-func TestOneOwnerAtATime(t *testing.T) {
-	t.Parallel()
-	a := newHub(t, "lease=500ms")
-	b := newStore(a.opts, a.log)
-	if _, _, err := a.Open(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	_, _, err := b.Open(t.Context())
-	if !errors.Is(err, store.ErrLocked) || !strings.Contains(err.Error(), "process") {
-		t.Errorf("the second owner: %v", err)
-	}
-	if err := a.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if _, m, err := b.Open(t.Context()); err != nil || m.Epoch != 2 {
-		t.Errorf("after the first owner: epoch %d, %v", m.Epoch, err)
-	}
-	if err := b.Close(); err != nil {
-		t.Error(err)
-	}
+// beside returns another closed store on the same hub, as another process would have it.
+func beside(tb testing.TB, d *db) *db {
+	tb.Helper()
+	other := newStore(d.opts, d.log)
+	tb.Cleanup(func() {
+		if err := other.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return other
 }

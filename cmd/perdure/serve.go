@@ -26,7 +26,7 @@ func newServe() *cobra.Command {
 		RunE:  func(cmd *cobra.Command, _ []string) error { return serve(cmd, f) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.db, "db", "./perdure.db", "SQLite file that holds the task hub; it is created where it is not there")
+	flags.StringVar(&f.db, "db", "./perdure.db", "what holds the task hub: a SQLite file, created where it is not there, or a postgres:// URL")
 	flags.StringVar(&f.grpc, "grpc", "127.0.0.1:4001", "address for clients and workers")
 	flags.StringVar(&f.http, "http", "127.0.0.1:4002", "address for health checks")
 	flags.DurationVar(&f.drain, "drain", 10*time.Second, "how long a stopping server lets workers finish what they have")
@@ -49,7 +49,7 @@ func serve(cmd *cobra.Command, f serveFlags) error {
 	s, err = server.New(cmd.Context(), be, server.Options{
 		GRPC: f.grpc, HTTP: f.http, Drain: f.drain, Log: log,
 		OnReady: func() {
-			fmt.Fprintf(out, "perdure %s, task hub in %s\n", version(), f.db)
+			fmt.Fprintf(out, "perdure %s, task hub in %s\n", version(), be) // its name has no password
 			fmt.Fprintf(out, "gRPC for clients and workers  %s\n", s.GRPCAddr())
 			fmt.Fprintf(out, "HTTP for health checks        http://%s/readyz\n", s.HTTPAddr())
 		},
