@@ -35,7 +35,7 @@ generate: ## regenerate api/protos (needs protoc)
 	GOBIN=$(CURDIR)/bin $(GO) install google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12
 	GOBIN=$(CURDIR)/bin $(GO) install google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.0
 	PATH="$(CURDIR)/bin:$$PATH" protoc -I api/protos --go_out=$(PROTOS) --go_opt=paths=source_relative \
-	  --go-grpc_out=$(PROTOS) --go-grpc_opt=paths=source_relative orchestrator_service.proto
+	  --go-grpc_out=$(PROTOS) --go-grpc_opt=paths=source_relative orchestrator_service.proto operations.proto
 
 verify: ## check that nothing generated is stale: go.mod, api/protos, the golden API (needs protoc)
 	$(GO) mod tidy -diff

@@ -84,6 +84,28 @@ func WithEventPayload(data any) RaiseEventOptions {
 	}
 }
 
+// WithEventData gives the event what RaiseEvent takes as data: nothing for nil,
+// what an option says, any other value as its JSON payload.
+func WithEventData(data any) RaiseEventOptions {
+	return func(r *protos.RaiseEventRequest) error {
+		switch d := data.(type) {
+		case nil:
+			return nil
+		case RaiseEventOptions:
+			if d != nil {
+				return d(r)
+			}
+			return nil
+		case func(*protos.RaiseEventRequest) error:
+			if d != nil {
+				return d(r)
+			}
+			return nil
+		}
+		return WithEventPayload(data)(r)
+	}
+}
+
 // WithJsonSerializableEventData is the older name of [WithEventPayload].
 func WithJsonSerializableEventData(data any) RaiseEventOptions { return WithEventPayload(data) }
 

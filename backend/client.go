@@ -87,7 +87,7 @@ func NewClient(be Backend) Client { return &backendClient{be: be} }
 func (c *backendClient) ScheduleNewOrchestration(
 	ctx context.Context, orchestrator interface{}, opts ...api.NewOrchestrationOptions,
 ) (api.InstanceID, error) {
-	name, err := orchestratorName(orchestrator)
+	name, err := OrchestratorName(orchestrator)
 	if err != nil {
 		return api.EmptyInstanceID, fmt.Errorf("start orchestration: %w", err)
 	}
@@ -106,8 +106,9 @@ func (c *backendClient) ScheduleNewOrchestration(
 	return api.InstanceID(req.GetInstanceId()), nil
 }
 
-// orchestratorName is a string as it is, or the bare name of a function.
-func orchestratorName(orchestrator any) (string, error) {
+// OrchestratorName is the name that ScheduleNewOrchestration starts: a string
+// as it is, or the bare name of a function. Anything else is api.ErrInvalidInput.
+func OrchestratorName(orchestrator any) (string, error) {
 	name := ""
 	switch v := reflect.ValueOf(orchestrator); {
 	case !v.IsValid():
@@ -221,21 +222,7 @@ func (c *backendClient) TerminateOrchestration(ctx context.Context, id api.Insta
 
 func (c *backendClient) RaiseEvent(ctx context.Context, id api.InstanceID, eventName string, data any) error {
 	req := &protos.RaiseEventRequest{InstanceId: string(id), Name: eventName}
-	var err error
-	switch d := data.(type) {
-	case nil:
-	case api.RaiseEventOptions:
-		if d != nil {
-			err = d(req)
-		}
-	case func(*protos.RaiseEventRequest) error:
-		if d != nil {
-			err = d(req)
-		}
-	default:
-		err = api.WithEventPayload(data)(req)
-	}
-	if err != nil {
+	if err := api.WithEventData(data)(req); err != nil {
 		if !errors.Is(err, api.ErrInvalidInput) {
 			err = fmt.Errorf("%w: %w", api.ErrInvalidInput, err)
 		}

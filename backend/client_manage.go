@@ -36,13 +36,17 @@ func (c *backendClient) ForceTerminate(ctx context.Context, id api.InstanceID, o
 			s := req.GetOutput().GetValue()
 			output = &s
 		}
-		if m, ok := c.be.(InstanceManager); ok {
-			err = m.ForceTerminate(ctx, id, output)
-		} else {
-			err = api.ErrUnsupported
-		}
+		return forceTerminate(ctx, c.be, id, output)
 	}
-	if err != nil {
+	return fmt.Errorf("force terminate %q: %w", id, err)
+}
+
+func forceTerminate(ctx context.Context, be Backend, id api.InstanceID, output *string) error {
+	m, ok := be.(InstanceManager)
+	if !ok {
+		return fmt.Errorf("force terminate %q: %w", id, api.ErrUnsupported)
+	}
+	if err := m.ForceTerminate(ctx, id, output); err != nil {
 		return fmt.Errorf("force terminate %q: %w", id, err)
 	}
 	return nil
@@ -75,7 +79,11 @@ func purge(ctx context.Context, be Backend, id api.InstanceID, recursive bool) (
 }
 
 func (c *backendClient) ForcePurge(ctx context.Context, id api.InstanceID) (int, error) {
-	m, ok := c.be.(InstanceManager)
+	return forcePurge(ctx, c.be, id)
+}
+
+func forcePurge(ctx context.Context, be Backend, id api.InstanceID) (int, error) {
+	m, ok := be.(InstanceManager)
 	if !ok {
 		return 0, fmt.Errorf("force purge %q: %w", id, api.ErrUnsupported)
 	}

@@ -39,14 +39,15 @@ func WithStreamShutdownChannel(c <-chan any) grpcExecutorOptions {
 }
 
 // NewGrpcExecutor returns an executor that hands work to the workers connected
-// to grpcServer, where it registers the TaskHubSidecarService. The server
-// should accept large messages (grpc.MaxRecvMsgSize): not all SDKs split them.
+// to grpcServer, where it registers the TaskHubSidecarService, and the
+// Operations service that Perdure's own clients use besides. The server should accept large messages (grpc.MaxRecvMsgSize): not all SDKs split them.
 func NewGrpcExecutor(grpcServer *grpc.Server, be Backend, logger Logger, opts ...grpcExecutorOptions) Executor {
 	e := &grpcExecutor{be: be, log: logger, work: sidecar.NewDispatcher(sidecar.Options{})}
 	for _, f := range opts {
 		f(e)
 	}
 	protos.RegisterTaskHubSidecarServiceServer(grpcServer, &grpcService{grpcExecutor: e, patience: unknownPatience})
+	protos.RegisterOperationsServer(grpcServer, &operations{be: be})
 	return e
 }
 

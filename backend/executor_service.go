@@ -17,7 +17,6 @@ import (
 
 	"github.com/perdure/perdure/api"
 	"github.com/perdure/perdure/api/protos"
-	"github.com/perdure/perdure/backend/internal/sidecar"
 )
 
 // unknownPatience is how long a wait for an unknown instance waits for it to appear.
@@ -28,18 +27,6 @@ type grpcService struct {
 	protos.UnimplementedTaskHubSidecarServiceServer
 	*grpcExecutor
 	patience time.Duration
-}
-
-// statusError is err as the status that goes over the wire.
-func statusError(err error) error {
-	return sidecar.Status(err,
-		sidecar.Mapping{Err: ErrDuplicateEvent, Code: codes.AlreadyExists, Reason: "DUPLICATE_EVENT"},
-		sidecar.Mapping{Err: ErrTaskHubNotFound, Code: codes.NotFound, Reason: "TASK_HUB_NOT_FOUND"},
-		sidecar.Mapping{Err: ErrTaskHubExists, Code: codes.AlreadyExists, Reason: "TASK_HUB_EXISTS"},
-		sidecar.Mapping{Err: ErrNotInitialized, Code: codes.Unavailable, Reason: "NOT_INITIALIZED"},
-		sidecar.Mapping{Err: ErrBackendAlreadyStarted, Code: codes.FailedPrecondition, Reason: "ALREADY_STARTED"},
-		sidecar.Mapping{Err: ErrWorkItemLockLost, Code: codes.Aborted, Reason: "LOCK_LOST"},
-	)
 }
 
 func (s *grpcService) Hello(context.Context, *emptypb.Empty) (*emptypb.Empty, error) {

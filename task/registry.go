@@ -2,16 +2,18 @@ package task
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 
 	"github.com/perdure/perdure/api"
 )
 
-// fallbackName is the name under which code for unknown names is registered.
-const fallbackName = "*"
+// FallbackName is the name under which code for unknown names is registered.
+const FallbackName = "*"
 
 // Orchestrator is the code of an orchestration. It must do the same for the
 // same history: no clock but CurrentTimeUtc, no random numbers but NewGuid, no
@@ -56,6 +58,18 @@ func (r *TaskRegistry) AddActivityN(name string, a Activity) error {
 	return register(r, r.activities, "activity", name, a, a == nil)
 }
 
+// OrchestratorNames lists the registered names, in order.
+func (r *TaskRegistry) OrchestratorNames() []string { return names(r, r.orchestrators) }
+
+// ActivityNames lists the registered names, in order.
+func (r *TaskRegistry) ActivityNames() []string { return names(r, r.activities) }
+
+func names[F any](r *TaskRegistry, of map[string]F) []string {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return slices.Sorted(maps.Keys(of))
+}
+
 func register[F any](r *TaskRegistry, into map[string]F, what, name string, f F, isNil bool) error {
 	switch {
 	case isNil:
@@ -83,7 +97,7 @@ func lookUp[F any](r *TaskRegistry, in map[string]F, name string) (F, bool) {
 	defer r.mu.RUnlock()
 	f, ok := in[name]
 	if !ok {
-		f, ok = in[fallbackName]
+		f, ok = in[FallbackName]
 	}
 	return f, ok
 }

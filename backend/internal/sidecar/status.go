@@ -3,10 +3,12 @@ package sidecar
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/protoadapt"
 
 	"github.com/perdure/perdure/api"
 )
@@ -33,25 +35,68 @@ var apiErrors = []Mapping{
 	{api.ErrUnsupported, codes.Unimplemented, "UNSUPPORTED"},
 }
 
+// remoteError is a status that stands for sentinels of this process.
+type remoteError struct {
+	message string
+	wraps   []error
+}
+
+func (e *remoteError) Error() string   { return e.message }
+func (e *remoteError) Unwrap() []error { return e.wraps }
+
+// FromStatus is the inverse of Status: an error with the message of the status
+// that wraps the sentinels which the reason in its details stands for. An
+// error that is no such status is returned as it is.
+func FromStatus(err error, more ...Mapping) error {
+	s, ok := status.FromError(err)
+	if err == nil || !ok {
+		return err
+	}
+	e := &remoteError{message: s.Message()}
+	for _, d := range s.Details() {
+		info, ok := d.(*errdetails.ErrorInfo)
+		if !ok || info.GetDomain() != ErrorDomain {
+			continue
+		}
+		for _, m := range slices.Concat(apiErrors, more) {
+			if m.Reason == info.GetReason() {
+				e.wraps = append(e.wraps, m.Err)
+			}
+		}
+	}
+	if len(e.wraps) == 0 && s.Code() == codes.Unimplemented {
+		e.wraps = append(e.wraps, api.ErrUnsupported) // an older server
+	}
+	if len(e.wraps) == 0 {
+		return err
+	}
+	e.wraps = append(e.wraps, err)
+	return e
+}
+
 // Status is the error as a gRPC status: that of the first sentinel that it
-// wraps, of the package api or of more; of a context's end; its own, where it
-// wraps a status; else Internal.
+// wraps, of the package api or of more, with an ErrorInfo for each; of a
+// context's end; its own, where it wraps a status; else Internal.
 func Status(err error, more ...Mapping) error {
 	if err == nil {
 		return nil
 	}
-	for _, list := range [][]Mapping{apiErrors, more} {
-		for _, m := range list {
-			if !errors.Is(err, m.Err) {
-				continue
-			}
-			s := status.New(m.Code, err.Error())
-			info := &errdetails.ErrorInfo{Reason: m.Reason, Domain: ErrorDomain}
-			if d, detailErr := s.WithDetails(info); detailErr == nil {
-				s = d
-			}
-			return s.Err()
+	code, infos := codes.OK, []protoadapt.MessageV1(nil)
+	for _, m := range slices.Concat(apiErrors, more) {
+		if !errors.Is(err, m.Err) {
+			continue
 		}
+		if code == codes.OK {
+			code = m.Code
+		}
+		infos = append(infos, &errdetails.ErrorInfo{Reason: m.Reason, Domain: ErrorDomain})
+	}
+	if code != codes.OK {
+		s := status.New(code, err.Error())
+		if d, detailErr := s.WithDetails(infos...); detailErr == nil {
+			s = d
+		}
+		return s.Err()
 	}
 	if s, ok := status.FromError(err); ok {
 		return s.Err()

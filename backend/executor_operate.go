@@ -1,0 +1,80 @@
+package backend
+
+import (
+	"context"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/perdure/perdure/api"
+	"github.com/perdure/perdure/api/protos"
+)
+
+// operations is what Perdure's own clients ask for beyond the Durable Task protocol.
+type operations struct {
+	protos.UnimplementedOperationsServer
+	be Backend
+}
+
+func (s *operations) Find(ctx context.Context, req *protos.FindRequest) (*protos.FindResponse, error) {
+	q, err := instanceQuery(req.GetStatuses(), req.GetCreatedFrom(), req.GetCreatedTo())
+	if err != nil {
+		return nil, statusError(err)
+	}
+	q.IDPrefix, q.Name, q.ParentID = req.GetIdPrefix(), req.GetName(), api.InstanceID(req.GetParentId())
+	q.PageSize, q.Payloads, q.Token = int(min(req.GetPageSize(), maxPage)), req.GetPayloads(), req.GetToken()
+	page, resp := (*api.InstancePage)(nil), (*protos.FindResponse)(nil)
+	for {
+		if page, err = query(ctx, s.be, q); err != nil {
+			return nil, statusError(err)
+		}
+		resp = &protos.FindResponse{Token: page.Token}
+		for _, m := range page.Instances {
+			resp.Instances = append(resp.Instances, instanceInfo(m, q.Payloads))
+		}
+		n := len(page.Instances)
+		if n <= 1 || proto.Size(resp) <= maxMessage {
+			return resp, nil
+		}
+		q.PageSize = n / 2
+	}
+}
+
+func instanceInfo(m *api.OrchestrationMetadata, payloads bool) *protos.InstanceInfo {
+	return &protos.InstanceInfo{State: instanceState(m, payloads), Stalled: m.Stalled}
+}
+
+func (s *operations) Inspect(ctx context.Context, req *protos.InspectRequest) (*protos.InstanceInfo, error) {
+	m, err := s.be.GetOrchestrationMetadata(ctx, api.InstanceID(req.GetInstanceId()))
+	if err != nil {
+		return nil, statusError(fmt.Errorf("fetch metadata of %q: %w", req.GetInstanceId(), err))
+	}
+	return instanceInfo(m, req.GetPayloads()), nil
+}
+
+func (s *operations) End(ctx context.Context, req *protos.EndRequest) (*protos.EndResponse, error) {
+	var output *string
+	if req.GetOutput() != nil {
+		text := req.GetOutput().GetValue()
+		output = &text
+	}
+	if err := forceTerminate(ctx, s.be, api.InstanceID(req.GetInstanceId()), output); err != nil {
+		return nil, statusError(err)
+	}
+	return &protos.EndResponse{}, nil
+}
+
+func (s *operations) Erase(ctx context.Context, req *protos.EraseRequest) (*protos.EraseResponse, error) {
+	id := api.InstanceID(req.GetInstanceId())
+	var n int
+	var err error
+	if req.GetForce() {
+		n, err = forcePurge(ctx, s.be, id)
+	} else {
+		n, err = purge(ctx, s.be, id, req.GetRecursive())
+	}
+	if err != nil {
+		return nil, statusError(err)
+	}
+	return &protos.EraseResponse{Deleted: int32(n)}, nil
+}

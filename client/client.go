@@ -1,0 +1,223 @@
+package client
+
+import (
+	"context"
+	"fmt"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/google/uuid"
+
+	"github.com/perdure/perdure/api"
+	"github.com/perdure/perdure/api/protos"
+	"github.com/perdure/perdure/backend"
+)
+
+// maxMessage is the largest message that the client accepts, in bytes.
+const maxMessage = 1 << 30
+
+var anySize = grpc.MaxCallRecvMsgSize(maxMessage)
+
+// TaskHubGrpcClient is a client of a task hub that is served over gRPC. Its
+// methods may be called by many goroutines. Where ctx ends first they return
+// ctx.Err() itself.
+type TaskHubGrpcClient struct {
+	cc  grpc.ClientConnInterface
+	hub protos.TaskHubSidecarServiceClient
+	ops protos.OperationsClient
+	log backend.Logger
+}
+
+// NewTaskHubGrpcClient returns a client that talks over cc, which the caller closes.
+func NewTaskHubGrpcClient(cc grpc.ClientConnInterface, logger backend.Logger) *TaskHubGrpcClient {
+	return &TaskHubGrpcClient{
+		cc: cc, hub: protos.NewTaskHubSidecarServiceClient(cc), ops: protos.NewOperationsClient(cc), log: logger,
+	}
+}
+
+// failed is what a call returns for the error of its RPC.
+func failed(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if _, ok := ctx.Deadline(); ok && status.Code(err) == codes.DeadlineExceeded {
+		return context.DeadlineExceeded // the server's clock was a little faster
+	}
+	return backend.ErrorFromStatus(err)
+}
+
+// hurry has the connection try at once, where it would rest after failures for up to two minutes.
+func (c *TaskHubGrpcClient) hurry() {
+	if cc, ok := c.cc.(interface{ ResetConnectBackoff() }); ok {
+		cc.ResetConnectBackoff()
+	}
+}
+
+// ScheduleNewOrchestration starts an instance of an orchestrator, given by
+// name or as a function, and returns its id. Without a reuse policy a taken id
+// is backend.ErrDuplicateEvent, whatever the state of its instance.
+func (c *TaskHubGrpcClient) ScheduleNewOrchestration(
+	ctx context.Context, orchestrator any, opts ...api.NewOrchestrationOptions,
+) (api.InstanceID, error) {
+	name, err := backend.OrchestratorName(orchestrator)
+	if err != nil {
+		return api.EmptyInstanceID, fmt.Errorf("start orchestration: %w", err)
+	}
+	// The empty policy replaces nothing; a server without one would replace an instance that is over.
+	req := &protos.CreateInstanceRequest{Name: name, OrchestrationIdReusePolicy: &protos.OrchestrationIdReusePolicy{}}
+	for _, f := range opts {
+		if err := f(req); err != nil {
+			return api.EmptyInstanceID, fmt.Errorf("start orchestration %q: %w", name, err)
+		}
+	}
+	if req.GetInstanceId() == "" {
+		req.InstanceId = uuid.NewString()
+	}
+	resp, err := c.hub.StartInstance(ctx, req)
+	if err != nil {
+		return api.EmptyInstanceID, failed(ctx, err)
+	}
+	return api.InstanceID(resp.GetInstanceId()), nil
+}
+
+// FetchOrchestrationMetadata reads one instance, with its payloads unless an
+// option says otherwise; api.ErrInstanceNotFound.
+func (c *TaskHubGrpcClient) FetchOrchestrationMetadata(
+	ctx context.Context, id api.InstanceID, opts ...api.FetchOrchestrationMetadataOptions,
+) (*api.OrchestrationMetadata, error) {
+	resp, err := c.hub.GetInstance(ctx, getRequest(id, opts), anySize)
+	return found(ctx, id, resp, err)
+}
+
+func getRequest(id api.InstanceID, opts []api.FetchOrchestrationMetadataOptions) *protos.GetInstanceRequest {
+	req := &protos.GetInstanceRequest{InstanceId: string(id), GetInputsAndOutputs: true}
+	for _, f := range opts {
+		f(req)
+	}
+	return req
+}
+
+func found(
+	ctx context.Context, id api.InstanceID, resp *protos.GetInstanceResponse, err error,
+) (*api.OrchestrationMetadata, error) {
+	if err != nil {
+		return nil, failed(ctx, err)
+	}
+	if !resp.GetExists() {
+		return nil, fmt.Errorf("fetch metadata of %q: %w", id, api.ErrInstanceNotFound)
+	}
+	return metadata(resp.GetOrchestrationState()), nil
+}
+
+// metadata is the inverse of what the server makes of it.
+func metadata(s *protos.OrchestrationState) *api.OrchestrationMetadata {
+	m := api.NewOrchestrationMetadata(
+		api.InstanceID(s.GetInstanceId()), s.GetName(), s.GetOrchestrationStatus(),
+		s.GetCreatedTimestamp().AsTime(), s.GetLastUpdatedTimestamp().AsTime(),
+		s.GetInput().GetValue(), s.GetOutput().GetValue(), s.GetCustomStatus().GetValue(), s.GetFailureDetails())
+	m.Version, m.ExecutionID = s.GetVersion().GetValue(), s.GetExecutionId().GetValue()
+	m.ParentInstanceID, m.Tags = api.InstanceID(s.GetParentInstanceId().GetValue()), s.GetTags()
+	if at := s.GetCompletedTimestamp(); at != nil {
+		m.CompletedAt = at.AsTime()
+	}
+	if at := s.GetScheduledStartTimestamp(); at != nil {
+		m.ScheduledStartAt = at.AsTime()
+	}
+	return m
+}
+
+// TerminateOrchestration ends the instance and, unless told otherwise, its
+// sub-orchestrations; api.ErrInstanceNotFound.
+func (c *TaskHubGrpcClient) TerminateOrchestration(
+	ctx context.Context, id api.InstanceID, opts ...api.TerminateOptions,
+) error {
+	req := &protos.TerminateRequest{InstanceId: string(id), Recursive: true}
+	for _, f := range opts {
+		if err := f(req); err != nil {
+			return fmt.Errorf("terminate %q: %w", id, err)
+		}
+	}
+	// The protocol answers OK for an unknown instance.
+	if _, err := c.FetchOrchestrationMetadata(ctx, id, api.WithFetchPayloads(false)); err != nil {
+		return fmt.Errorf("terminate %q: %w", id, err)
+	}
+	_, err := c.hub.TerminateInstance(ctx, req)
+	return failed(ctx, err)
+}
+
+// RaiseEvent sends an event; api.ErrInstanceNotFound.
+func (c *TaskHubGrpcClient) RaiseEvent(
+	ctx context.Context, id api.InstanceID, eventName string, opts ...api.RaiseEventOptions,
+) error {
+	req := &protos.RaiseEventRequest{InstanceId: string(id), Name: eventName}
+	for _, f := range opts {
+		if err := f(req); err != nil {
+			return fmt.Errorf("raise event %q to %q: %w", eventName, id, err)
+		}
+	}
+	_, err := c.hub.RaiseEvent(ctx, req)
+	return failed(ctx, err)
+}
+
+// SuspendOrchestration pauses the instance; api.ErrInstanceNotFound.
+func (c *TaskHubGrpcClient) SuspendOrchestration(ctx context.Context, id api.InstanceID, reason string) error {
+	_, err := c.hub.SuspendInstance(ctx, &protos.SuspendRequest{InstanceId: string(id), Reason: text(reason)})
+	return failed(ctx, err)
+}
+
+// ResumeOrchestration ends a pause; api.ErrInstanceNotFound.
+func (c *TaskHubGrpcClient) ResumeOrchestration(ctx context.Context, id api.InstanceID, reason string) error {
+	_, err := c.hub.ResumeInstance(ctx, &protos.ResumeRequest{InstanceId: string(id), Reason: text(reason)})
+	return failed(ctx, err)
+}
+
+// PurgeOrchestrationState deletes one finished instance, and its finished
+// descendants where an option says so; api.ErrInstanceNotFound, api.ErrNotCompleted.
+func (c *TaskHubGrpcClient) PurgeOrchestrationState(
+	ctx context.Context, id api.InstanceID, opts ...api.PurgeOptions,
+) error {
+	_, err := c.purge(ctx, id, false, opts)
+	return err
+}
+
+// purge finds out why nothing was deleted, which the protocol does not say.
+func (c *TaskHubGrpcClient) purge(
+	ctx context.Context, id api.InstanceID, recursive bool, opts []api.PurgeOptions,
+) (int, error) {
+	req := &protos.PurgeInstancesRequest{
+		Request: &protos.PurgeInstancesRequest_InstanceId{InstanceId: string(id)}, Recursive: recursive,
+	}
+	for _, f := range opts {
+		if err := f(req); err != nil {
+			return 0, fmt.Errorf("purge %q: %w", id, err)
+		}
+	}
+	resp, err := c.hub.PurgeInstances(ctx, req)
+	if err != nil {
+		return 0, failed(ctx, err)
+	}
+	if n := int(resp.GetDeletedInstanceCount()); n > 0 {
+		return n, nil
+	}
+	m, err := c.FetchOrchestrationMetadata(ctx, id, api.WithFetchPayloads(false))
+	switch {
+	case err == nil && m.IsComplete():
+		err = fmt.Errorf("%w: a descendant of it", api.ErrNotCompleted)
+	case err == nil:
+		err = fmt.Errorf("%w: it is %s", api.ErrNotCompleted, api.StatusName(m.RuntimeStatus))
+	}
+	return 0, fmt.Errorf("purge %q: %w", id, err)
+}
+
+func text(s string) *wrapperspb.StringValue {
+	if s == "" {
+		return nil
+	}
+	return wrapperspb.String(s)
+}
