@@ -19,6 +19,20 @@ type (
 		AwaitActivityWorkItem(context.Context) (*ActivityWorkItem, error)
 	}
 
+	// WorkItemSelector is a WorkItemAwaiter for callers that cannot have
+	// everything run: it hands out only what want accepts by name and version
+	// (nil accepts all), and turns that need nobody to run them. An activity
+	// without a version counts as of its orchestration's. want must not block
+	// nor call the backend; where it begins to accept more, the caller asks again.
+	WorkItemSelector interface {
+		WorkItemAwaiter
+		SelectOrchestrationWorkItem(ctx context.Context, want func(name, version string) bool) (*OrchestrationWorkItem, error)
+		SelectActivityWorkItem(ctx context.Context, want func(name, version string) bool) (*ActivityWorkItem, error)
+		// ReturnOrchestrationWorkItem is AbandonOrchestrationWorkItem for an item
+		// that was not begun: it counts as no attempt and is ready at once.
+		ReturnOrchestrationWorkItem(context.Context, *OrchestrationWorkItem) error
+	}
+
 	// InstanceAwaiter waits until an instance has left PENDING, or where
 	// completed is set until it is over; api.ErrInstanceNotFound.
 	InstanceAwaiter interface {
@@ -86,7 +100,8 @@ type ActivityInfo struct {
 	InstanceID  api.InstanceID
 	ExecutionID string
 	TaskID      int32
-	Attempt     int32 // from 1: how often this task was handed out in this process
+	Attempt     int32  // from 1: how often this task was handed out in this process
+	Version     string // of the activity or, where it has none, of its orchestration
 }
 
 type activityInfoKey struct{}

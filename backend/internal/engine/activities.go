@@ -31,13 +31,22 @@ func (e *Engine) offerTask(t *task) {
 	if e.fenced {
 		return
 	}
-	if n := len(e.taskWait); n > 0 {
-		w := e.taskWait[n-1]
-		e.taskWait = e.taskWait[:n-1]
+	k := t.workKey()
+	if w, ok := e.queue.waiter(k); ok {
 		w <- t
 		return
 	}
-	e.queue.push(t)
+	e.queue.push(k, t)
+}
+
+// workKey is who may run the task: one without a version counts as of its orchestration's.
+func (t *task) workKey() workKey {
+	s := t.event.GetTaskScheduled()
+	k := workKey{name: s.GetName(), version: s.GetVersion().GetValue()}
+	if s.GetVersion() == nil && t.inst.row != nil {
+		k.version = deref(t.inst.row.Version)
+	}
+	return k
 }
 
 // dropTask ends a task whose result is not wanted. The mutex is held.
@@ -50,9 +59,9 @@ func (e *Engine) dropTask(t *task) {
 	}
 }
 
-func (e *Engine) nextTask() *task {
+func (e *Engine) nextTask(want wants) *task {
 	for {
-		t, ok := e.queue.pop()
+		t, ok := e.queue.pop(want)
 		if !ok || !t.over {
 			return t
 		}
@@ -66,7 +75,7 @@ func (e *Engine) GetActivityWorkItem(context.Context) (*backend.ActivityWorkItem
 	if e.closed {
 		return nil, backend.ErrNotInitialized
 	}
-	t := e.nextTask()
+	t := e.nextTask(nil)
 	if t == nil {
 		return nil, backend.ErrNoWorkItems
 	}
@@ -75,18 +84,22 @@ func (e *Engine) GetActivityWorkItem(context.Context) (*backend.ActivityWorkItem
 
 // AwaitActivityWorkItem blocks until it can hand out a task.
 func (e *Engine) AwaitActivityWorkItem(ctx context.Context) (*backend.ActivityWorkItem, error) {
+	return e.SelectActivityWorkItem(ctx, nil)
+}
+
+// SelectActivityWorkItem blocks until it can hand out a task that is wanted.
+func (e *Engine) SelectActivityWorkItem(ctx context.Context, want wants) (*backend.ActivityWorkItem, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	e.mu.Lock()
 	for !e.closed {
-		if t := e.nextTask(); t != nil {
+		if t := e.nextTask(want); t != nil {
 			wi := e.handOut(t)
 			e.mu.Unlock()
 			return wi, nil
 		}
-		w := make(chan *task, 1)
-		e.taskWait = append(e.taskWait, w)
+		w := e.queue.wait(want)
 		e.mu.Unlock()
 		select {
 		case t, ok := <-w:
@@ -98,7 +111,7 @@ func (e *Engine) AwaitActivityWorkItem(ctx context.Context) (*backend.ActivityWo
 			}
 		case <-ctx.Done():
 			e.mu.Lock()
-			if !dropWaiter(&e.taskWait, w) {
+			if !e.queue.leave(w) {
 				if t, ok := <-w; ok && !t.over { // handed over at the same moment
 					e.offerTask(t)
 				}
@@ -119,6 +132,7 @@ func (e *Engine) handOut(t *task) *backend.ActivityWorkItem {
 	}
 	wi.SetInfo(backend.ActivityInfo{
 		InstanceID: wi.InstanceID, ExecutionID: t.exec, TaskID: t.event.GetEventId(), Attempt: t.attempt,
+		Version: t.workKey().version,
 	})
 	t.item = wi
 	e.running[wi.SequenceNumber] = t

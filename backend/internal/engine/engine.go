@@ -64,13 +64,11 @@ type Engine struct {
 	broken   error // why the last commit failed
 	byID     map[string]*instance
 	byKey    map[int64]*instance
-	ready    fifo[*instance]
-	queue    fifo[*task]
+	ready    workQueue[*instance]
+	queue    workQueue[*task]
 	turns    int             // that are out
 	fenced   bool            // another owner took over: nothing is handed out any more
 	running  map[int64]*task // by ActivityWorkItem.SequenceNumber
-	orchWait []chan *instance
-	taskWait []chan *task
 	watchers map[string][]chan struct{}
 	wakes    wakes
 	idlers   list.List // of *instance: candidates for eviction, oldest first
@@ -80,7 +78,7 @@ type Engine struct {
 
 var (
 	_ backend.Backend          = (*Engine)(nil)
-	_ backend.WorkItemAwaiter  = (*Engine)(nil)
+	_ backend.WorkItemSelector = (*Engine)(nil)
 	_ backend.InstanceAwaiter  = (*Engine)(nil)
 	_ backend.InstanceReplacer = (*Engine)(nil)
 	_ backend.InstanceQuerier  = (*Engine)(nil)
@@ -138,7 +136,7 @@ func (e *Engine) openStore(ctx context.Context) (bool, error) {
 	e.epoch, e.nextKey, e.nextLSN, e.nextSeq = m.Epoch, m.Key, m.LSN, m.Seq
 	e.byID, e.byKey = map[string]*instance{}, map[int64]*instance{}
 	e.running, e.watchers = map[int64]*task{}, map[string][]chan struct{}{}
-	e.ready, e.queue, e.wakes, e.resident = fifo[*instance]{}, fifo[*task]{}, nil, 0
+	e.ready, e.queue, e.wakes, e.resident = workQueue[*instance]{}, workQueue[*task]{}, nil, 0
 	e.idlers.Init()
 	e.broken, e.turns, e.fenced = nil, 0, false
 	e.mu.Unlock()
@@ -272,13 +270,8 @@ func (e *Engine) shut() bool {
 	for id := range e.watchers {
 		e.notify(id)
 	}
-	for _, w := range e.orchWait {
-		close(w)
-	}
-	for _, w := range e.taskWait {
-		close(w)
-	}
-	e.orchWait, e.taskWait = nil, nil
+	e.ready.dismiss()
+	e.queue.dismiss()
 	e.mu.Unlock()
 	e.stop()
 	e.wg.Wait()
@@ -296,7 +289,8 @@ func (e *Engine) fence() {
 	}
 	e.fenced = true
 	e.log.Errorf("another owner took over the task hub: this one stops")
-	e.ready, e.queue = fifo[*instance]{}, fifo[*task]{}
+	e.ready.clear()
+	e.queue.clear()
 	for _, t := range e.running {
 		e.dropTask(t)
 	}
@@ -324,26 +318,3 @@ func (e *Engine) Health() error {
 	}
 	return e.broken
 }
-
-// fifo is a queue whose memory is given back as it empties.
-type fifo[T any] struct {
-	in, out []T
-	at      int
-}
-
-func (q *fifo[T]) push(v T) { q.in = append(q.in, v) }
-
-func (q *fifo[T]) pop() (v T, ok bool) {
-	if q.at == len(q.out) {
-		q.in, q.out, q.at = nil, q.in, 0
-	}
-	if len(q.out) == 0 {
-		return v, false
-	}
-	var zero T
-	v, q.out[q.at] = q.out[q.at], zero
-	q.at++
-	return v, true
-}
-
-func (q *fifo[T]) len() int { return len(q.in) + len(q.out) - q.at }

@@ -20,23 +20,41 @@ func (e *Engine) makeReady(i *instance) bool {
 		return false
 	}
 	if i.ready {
-		return e.turns > 0
+		if n := len(i.inbox); n > 0 && i.inbox[n-1].event.GetExecutionTerminated() != nil {
+			i.ready = e.push(i) // now without waiting for a worker that hosts it
+		}
+		return !i.ready || e.turns > 0
 	}
 	if !i.wantsTurn(e.now()) {
 		e.arm(i) // it rests, and must be woken for what came meanwhile
 		return false
 	}
-	i.ready = true
-	for n := len(e.orchWait); n > 0; n = len(e.orchWait) {
-		w := e.orchWait[n-1]
-		e.orchWait = e.orchWait[:n-1]
+	i.ready = e.push(i)
+	return !i.ready || e.turns > 0 // workers are at it, and one of them will come to it soon
+}
+
+// push hands an instance to one who waits, or queues it and returns true. The mutex is held.
+func (e *Engine) push(i *instance) bool {
+	k := i.workKey()
+	if w, ok := e.ready.waiter(k); ok {
 		e.take(i)
-		i.ready = false
 		w <- i
-		return true
+		return false
 	}
-	e.ready.push(i)
-	return e.turns > 0 // workers are at it, and one of them will come to it soon
+	e.ready.push(k, i)
+	return true
+}
+
+// workKey is who may run the next turn: the engine itself ends a terminated instance.
+func (i *instance) workKey() workKey {
+	row := i.row
+	if row == nil {
+		row = i.startRow
+	}
+	if row == nil || i.hasTerminate() {
+		return workKey{free: true}
+	}
+	return workKey{name: row.Name, version: deref(row.Version)}
 }
 
 // take and leave begin and end the turn of an instance. The mutex is held.
@@ -81,9 +99,9 @@ func (i *instance) hasTerminate() bool {
 }
 
 // next takes the next ready instance. The mutex is held.
-func (e *Engine) next() *instance {
+func (e *Engine) next(want wants) *instance {
 	for {
-		i, ok := e.ready.pop()
+		i, ok := e.ready.pop(want)
 		if !ok {
 			return nil
 		}
@@ -109,7 +127,7 @@ func (e *Engine) GetOrchestrationWorkItem(ctx context.Context) (*backend.Orchest
 			e.mu.Unlock()
 			return nil, backend.ErrNotInitialized
 		}
-		i := e.next()
+		i := e.next(nil)
 		e.mu.Unlock()
 		if i == nil {
 			return nil, backend.ErrNoWorkItems
@@ -122,8 +140,13 @@ func (e *Engine) GetOrchestrationWorkItem(ctx context.Context) (*backend.Orchest
 
 // AwaitOrchestrationWorkItem blocks until it can hand out an instance.
 func (e *Engine) AwaitOrchestrationWorkItem(ctx context.Context) (*backend.OrchestrationWorkItem, error) {
+	return e.SelectOrchestrationWorkItem(ctx, nil)
+}
+
+// SelectOrchestrationWorkItem blocks until it can hand out an instance that is wanted.
+func (e *Engine) SelectOrchestrationWorkItem(ctx context.Context, want wants) (*backend.OrchestrationWorkItem, error) {
 	for {
-		i, err := e.awaitInstance(ctx)
+		i, err := e.awaitInstance(ctx, want)
 		if err != nil {
 			return nil, err
 		}
@@ -133,7 +156,7 @@ func (e *Engine) AwaitOrchestrationWorkItem(ctx context.Context) (*backend.Orche
 	}
 }
 
-func (e *Engine) awaitInstance(ctx context.Context) (*instance, error) {
+func (e *Engine) awaitInstance(ctx context.Context, want wants) (*instance, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -142,12 +165,11 @@ func (e *Engine) awaitInstance(ctx context.Context) (*instance, error) {
 		e.mu.Unlock()
 		return nil, backend.ErrNotInitialized
 	}
-	if i := e.next(); i != nil {
+	if i := e.next(want); i != nil {
 		e.mu.Unlock()
 		return i, nil
 	}
-	w := make(chan *instance, 1)
-	e.orchWait = append(e.orchWait, w)
+	w := e.ready.wait(want)
 	e.mu.Unlock()
 	select {
 	case i, ok := <-w:
@@ -159,7 +181,7 @@ func (e *Engine) awaitInstance(ctx context.Context) (*instance, error) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if dropWaiter(&e.orchWait, w) {
+	if e.ready.leave(w) {
 		return nil, ctx.Err()
 	}
 	if i, ok := <-w; ok { // handed over at the same moment
@@ -270,6 +292,20 @@ func (e *Engine) lockedTurn(wi *backend.OrchestrationWorkItem) (*instance, error
 // AbandonOrchestrationWorkItem undoes a turn: its messages go back in their
 // order, and its state is dropped, as user code may have run ahead of it.
 func (e *Engine) AbandonOrchestrationWorkItem(_ context.Context, wi *backend.OrchestrationWorkItem) error {
+	return e.abandon(wi, func(i *instance) {
+		i.retry++
+		if d := wi.GetAbandonDelay(); d > 0 {
+			i.rest = e.now() + d.Microseconds()
+		}
+	})
+}
+
+// ReturnOrchestrationWorkItem undoes a turn that no worker has begun: it is no attempt.
+func (e *Engine) ReturnOrchestrationWorkItem(_ context.Context, wi *backend.OrchestrationWorkItem) error {
+	return e.abandon(wi, func(*instance) {})
+}
+
+func (e *Engine) abandon(wi *backend.OrchestrationWorkItem, then func(*instance)) error {
 	e.mu.Lock()
 	i, err := e.lockedTurn(wi)
 	if err != nil {
@@ -277,10 +313,7 @@ func (e *Engine) AbandonOrchestrationWorkItem(_ context.Context, wi *backend.Orc
 		dropState(wi)
 		return err
 	}
-	i.retry++
-	if d := wi.GetAbandonDelay(); d > 0 {
-		i.rest = e.now() + d.Microseconds()
-	}
+	then(i)
 	s := e.undo(i)
 	e.mu.Unlock()
 	s.Release()
