@@ -195,7 +195,11 @@ func (e *Engine) CompleteActivityWorkItem(ctx context.Context, wi *backend.Activ
 	err = e.settleMessage(ctx, i, m, wait, func() *op { return e.messageOp(i, m) })
 	if err != nil {
 		e.mu.Lock()
-		if !i.gone && !i.finished() && !t.over && i.tasks != nil {
+		switch {
+		case i.gone || t.over:
+		case t.detached != 0: // meanwhile
+			e.giveBack(t, wi, err)
+		case !i.finished() && i.tasks != nil:
 			i.tasks[t.event.GetEventId()] = t
 			e.giveBack(t, wi, err)
 		}

@@ -1,0 +1,302 @@
+package backendtest_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ncruces/go-sqlite3"
+
+	"github.com/perdure/perdure/api"
+	"github.com/perdure/perdure/api/protos"
+	"github.com/perdure/perdure/backend"
+	"github.com/perdure/perdure/backend/sqlite"
+	"github.com/perdure/perdure/task"
+)
+
+const patience = 30 * time.Second
+
+// recorder is a logger that keeps what it is given.
+type recorder struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (l *recorder) add(s string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(l.lines, s)
+}
+
+func (l *recorder) taken() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.lines)
+}
+
+func (*recorder) Debug(...any)                {}
+func (*recorder) Debugf(string, ...any)       {}
+func (*recorder) Info(...any)                 {}
+func (*recorder) Infof(string, ...any)        {}
+func (l *recorder) Warn(v ...any)             { l.add(fmt.Sprint(v...)) }
+func (l *recorder) Warnf(s string, v ...any)  { l.add(fmt.Sprintf(s, v...)) }
+func (l *recorder) Error(v ...any)            { l.add(fmt.Sprint(v...)) }
+func (l *recorder) Errorf(s string, v ...any) { l.add(fmt.Sprintf(s, v...)) }
+
+type (
+	orchestrators = map[string]task.Orchestrator
+	activities    = map[string]task.Activity
+)
+
+// caseHost is one engine on a file ("" is in memory), with or without workers.
+type caseHost struct {
+	backend.Client
+	t    *testing.T
+	file string
+	be   backend.Backend
+	log  *recorder
+	w    backend.TaskHubWorker
+}
+
+type hostOption func(*hostOptions)
+
+type hostOptions struct {
+	parallel int32
+	sqlite   sqlite.SqliteOptions
+}
+
+func parallelism(n int32) hostOption { return func(o *hostOptions) { o.parallel = n } }
+
+// idleHost is open, but has no workers.
+func idleHost(t *testing.T, file string, opts ...hostOption) *caseHost {
+	t.Helper()
+	o := newHostOptions(file, opts)
+	log := &recorder{}
+	be := sqlite.NewSqliteBackend(&o.sqlite, log)
+	if err := be.CreateTaskHub(t.Context()); err != nil && !errors.Is(err, backend.ErrTaskHubExists) {
+		t.Fatal(err)
+	}
+	h := &caseHost{Client: backend.NewClient(be), t: t, file: file, be: be, log: log}
+	t.Cleanup(h.stop)
+	return h
+}
+
+func newHostOptions(file string, opts []hostOption) hostOptions {
+	o := hostOptions{parallel: 16, sqlite: *sqlite.NewSqliteOptions(file)}
+	for _, f := range opts {
+		f(&o)
+	}
+	return o
+}
+
+// newHost is an engine that works.
+func newHost(t *testing.T, file string, os orchestrators, as activities, opts ...hostOption) *caseHost {
+	t.Helper()
+	h := idleHost(t, file, opts...)
+	h.work(os, as, opts...)
+	return h
+}
+
+func (h *caseHost) work(os orchestrators, as activities, opts ...hostOption) {
+	h.t.Helper()
+	o := newHostOptions(h.file, opts)
+	r := task.NewTaskRegistry()
+	for name, f := range os {
+		must(h.t, r.AddOrchestratorN(name, f))
+	}
+	for name, f := range as {
+		must(h.t, r.AddActivityN(name, f))
+	}
+	ex, par := task.NewTaskExecutor(r), backend.WithMaxParallelism(o.parallel)
+	h.w = backend.NewTaskHubWorker(h.be, backend.NewOrchestrationWorker(h.be, ex, h.log, par),
+		backend.NewActivityTaskWorker(h.be, ex, h.log, par), h.log)
+	must(h.t, h.w.Start(h.t.Context()))
+}
+
+// stop ends the engine; a second call does nothing.
+func (h *caseHost) stop() {
+	h.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	var err error
+	switch {
+	case h.be == nil:
+	case h.w != nil:
+		err = h.w.Shutdown(ctx)
+	default:
+		err = h.be.Stop(ctx)
+	}
+	h.w, h.be = nil, nil
+	if err != nil {
+		h.t.Error(err)
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func newFile(t *testing.T) string {
+	t.Helper()
+	return filepath.Join(t.TempDir(), "hub.db")
+}
+
+// onStores runs a case on a file and in memory.
+func onStores(t *testing.T, f func(t *testing.T, file string)) {
+	t.Helper()
+	t.Run("file", func(t *testing.T) {
+		t.Parallel()
+		f(t, newFile(t))
+	})
+	t.Run("memory", func(t *testing.T) {
+		t.Parallel()
+		f(t, "")
+	})
+}
+
+func (h *caseHost) begin(name string, opts ...api.NewOrchestrationOptions) api.InstanceID {
+	h.t.Helper()
+	id, err := h.ScheduleNewOrchestration(h.t.Context(), name, opts...)
+	must(h.t, err)
+	return id
+}
+
+func (h *caseHost) raise(id api.InstanceID, name string, data any) {
+	h.t.Helper()
+	must(h.t, h.RaiseEvent(h.t.Context(), id, name, data))
+}
+
+// end waits for the instance at most d.
+func (h *caseHost) end(id api.InstanceID, d time.Duration) *api.OrchestrationMetadata {
+	h.t.Helper()
+	ctx, cancel := context.WithTimeout(h.t.Context(), d)
+	defer cancel()
+	m, err := h.WaitForOrchestrationCompletion(ctx, id)
+	if err != nil {
+		h.t.Fatalf("%s is not over after %v: %v", id, d, err)
+	}
+	return m
+}
+
+// output waits for the instance and wants it completed with this output.
+func (h *caseHost) output(id api.InstanceID, want string) {
+	h.t.Helper()
+	if m := h.end(id, patience); m.RuntimeStatus != api.RUNTIME_STATUS_COMPLETED || m.SerializedOutput != want {
+		h.t.Errorf("%s: %v %s %v, want %s", id, m.RuntimeStatus, m.SerializedOutput, m.FailureDetails, want)
+	}
+}
+
+func (h *caseHost) status(id api.InstanceID, want api.OrchestrationStatus, d time.Duration) *api.OrchestrationMetadata {
+	h.t.Helper()
+	m := h.end(id, d)
+	if m.RuntimeStatus != want {
+		h.t.Errorf("%s: %v %s %v, want %v", id, m.RuntimeStatus, m.SerializedOutput, m.FailureDetails, want)
+	}
+	return m
+}
+
+func (h *caseHost) fetch(id api.InstanceID) *api.OrchestrationMetadata {
+	h.t.Helper()
+	m, err := h.FetchOrchestrationMetadata(h.t.Context(), id)
+	must(h.t, err)
+	return m
+}
+
+// count is how many events of the stored history f accepts.
+func (h *caseHost) count(id api.InstanceID, f func(*protos.HistoryEvent) bool) int {
+	h.t.Helper()
+	n := 0
+	must(h.t, h.History(h.t.Context(), id, func(part []*backend.HistoryEvent) error {
+		for _, e := range part {
+			if f(e) {
+				n++
+			}
+		}
+		return nil
+	}))
+	return n
+}
+
+// rowEdit runs SQL on the file of a stopped engine.
+func rowEdit(t *testing.T, file, sql string) {
+	t.Helper()
+	db, err := sqlite3.Open(file)
+	must(t, err)
+	err = db.Exec(sql)
+	must(t, errors.Join(err, db.Close()))
+}
+
+// number reads one number from the file, beside an engine that may run.
+func number(t *testing.T, file, sql string) int {
+	t.Helper()
+	db, err := sqlite3.OpenFlags(file, sqlite3.OPEN_READONLY)
+	must(t, err)
+	must(t, db.BusyTimeout(10*time.Second))
+	s, _, err := db.Prepare(sql)
+	must(t, err)
+	s.Step()
+	n := s.ColumnInt(0)
+	must(t, errors.Join(s.Close(), db.Close()))
+	return n
+}
+
+// recv waits for a value.
+func recv[T any](t *testing.T, c <-chan T, what string) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(patience):
+		t.Fatalf("no %s after %v", what, patience)
+		panic("unreachable")
+	}
+}
+
+// eventually asks again and again, at most d.
+func eventually(t *testing.T, d time.Duration, what string, f func() bool) {
+	t.Helper()
+	end := time.After(d)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !f() {
+		select {
+		case <-tick.C:
+		case <-end:
+			t.Errorf("not after %v: %s", d, what)
+			return
+		}
+	}
+}
+
+func jsonOf(t *testing.T, v any) string {
+	t.Helper()
+	b, err := json.Marshal(v)
+	must(t, err)
+	return string(b)
+}
+
+// gate blocks the first turn of an orchestrator that calls pass, and only that one.
+type gate struct {
+	first, last   sync.Once
+	entered, open chan struct{}
+}
+
+func newGate() *gate { return &gate{entered: make(chan struct{}), open: make(chan struct{})} }
+
+func (g *gate) pass() {
+	g.first.Do(func() {
+		close(g.entered)
+		<-g.open
+	})
+}
+
+func (g *gate) release() { g.last.Do(func() { close(g.open) }) }
