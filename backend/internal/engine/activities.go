@@ -173,13 +173,7 @@ func (e *Engine) CompleteActivityWorkItem(ctx context.Context, wi *backend.Activ
 	i := t.inst
 	if t.detached != 0 {
 		e.mu.Unlock()
-		err := e.submit(e.detachedDone(t))
-		if err != nil {
-			e.mu.Lock()
-			e.giveBack(t, wi, err)
-			e.mu.Unlock()
-		}
-		return err
+		return e.submit(e.detachedDone(t))
 	}
 	if i.gone || i.finished() {
 		e.mu.Unlock()
@@ -192,20 +186,26 @@ func (e *Engine) CompleteActivityWorkItem(ctx context.Context, wi *backend.Activ
 	wait := e.makeReady(i)
 	e.mu.Unlock()
 	defer e.unpin(i)
-	err = e.settleMessage(ctx, i, m, wait, func() *op { return e.messageOp(i, m) })
-	if err != nil {
-		e.mu.Lock()
-		switch {
-		case i.gone || t.over:
-		case t.detached != 0: // meanwhile
-			e.giveBack(t, wi, err)
-		case !i.finished() && i.tasks != nil:
-			i.tasks[t.event.GetEventId()] = t
-			e.giveBack(t, wi, err)
-		}
-		e.mu.Unlock()
+	return e.settleMessage(ctx, i, m, wait, func() *op { return e.messageOp(i, m) })
+}
+
+// reopen undoes the completion of a task, as its result could not be stored.
+// The mutex is held.
+func (e *Engine) reopen(m *message) {
+	t := m.task
+	if t == nil || t.over || t.inst.gone || t.inst.finished() {
+		return
 	}
-	return err
+	if t.inst.tasks == nil {
+		t.inst.tasks = map[int32]*task{}
+	}
+	t.inst.tasks[t.event.GetEventId()] = t
+	if m.left { // nobody waits for the answer: another worker shall run it
+		t.item = nil
+		e.offerTask(t)
+		return
+	}
+	e.giveBack(t)
 }
 
 // detachedDone drops the record of a detached activity that has run.
@@ -213,10 +213,12 @@ func (e *Engine) detachedDone(t *task) *op {
 	return &op{
 		build: func(b *builder) error { b.consume(t.detached); return nil },
 		apply: func(err error) {
-			if err == nil {
-				t.inst.kept = slices.DeleteFunc(t.inst.kept, func(k *task) bool { return k == t })
-				e.settle(t.inst)
+			if err != nil {
+				e.giveBack(t)
+				return
 			}
+			t.inst.kept = slices.DeleteFunc(t.inst.kept, func(k *task) bool { return k == t })
+			e.settle(t.inst)
 		},
 	}
 }
@@ -236,11 +238,10 @@ func tooLarge(t *task, size, limit int) *backend.HistoryEvent {
 	}
 }
 
-// giveBack undoes the claim of a task whose result could not be stored. The mutex is held.
-func (e *Engine) giveBack(t *task, wi *backend.ActivityWorkItem, err error) {
-	if err != nil && !t.over {
-		t.item = wi
-		e.running[wi.SequenceNumber] = t
+// giveBack returns a task to the worker that has it. The mutex is held.
+func (e *Engine) giveBack(t *task) {
+	if !t.over && t.item != nil {
+		e.running[t.item.SequenceNumber] = t
 	}
 }
 

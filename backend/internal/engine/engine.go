@@ -48,6 +48,7 @@ type Engine struct {
 	self string // what LockedBy names
 
 	lifecycle sync.Mutex // CreateTaskHub, Start, Stop and DeleteTaskHub, one at a time
+	run       context.Context // ends with Stop
 	stop      context.CancelFunc
 	wg        sync.WaitGroup
 
@@ -131,8 +132,9 @@ func (e *Engine) openStore(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("open task hub: %w", err)
 	}
+	run, stop := context.WithCancel(context.Background())
 	e.mu.Lock()
-	e.closed = false
+	e.closed, e.run, e.stop = false, run, stop
 	e.epoch, e.nextKey, e.nextLSN, e.nextSeq = m.Epoch, m.Key, m.LSN, m.Seq
 	e.byID, e.byKey = map[string]*instance{}, map[int64]*instance{}
 	e.running, e.watchers = map[int64]*task{}, map[string][]chan struct{}{}
@@ -144,10 +146,10 @@ func (e *Engine) openStore(ctx context.Context) (bool, error) {
 		e.mu.Lock()
 		e.closed = true
 		e.mu.Unlock()
+		stop()
+		e.wg.Wait()
 		return false, errors.Join(fmt.Errorf("recover: %w", err), e.st.Close())
 	}
-	run, stop := context.WithCancel(context.Background())
-	e.stop = stop
 	e.wg.Go(func() { e.timerLoop(run) })
 	return created, nil
 }

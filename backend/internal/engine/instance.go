@@ -27,6 +27,7 @@ type message struct {
 	seq   int64      // of its inbox record, once durable
 	ack   chan error // buffered; answered once, when the message is durable or lost
 	task  *task      // whose result it is
+	left  bool       // its sender waits no more
 }
 
 func (m *message) answer(err error) {
@@ -293,6 +294,7 @@ func (e *Engine) setAside(i *instance, why error) {
 	i.ready, i.again = false, false
 	for _, m := range i.inbox {
 		if m.state == held {
+			e.reopen(m)
 			m.answer(fmt.Errorf("instance %s is set aside: %w", i.id, why))
 		}
 	}
@@ -303,7 +305,7 @@ func (e *Engine) setAside(i *instance, why error) {
 	row := *i.row
 	row.Stalled = why.Error()
 	i.pins++ // until its row says so
-	e.background(&op{
+	e.background(i, &op{
 		build: func(b *builder) error {
 			if i.gone || i.row == nil {
 				return nil

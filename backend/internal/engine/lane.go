@@ -50,11 +50,28 @@ func (e *Engine) submit(o *op) error {
 	return o.err
 }
 
-// background submits an op that nobody waits for.
-func (e *Engine) background(o *op) {
+// background submits an op that nobody waits for, until it is durable or the
+// engine stops; only then it is applied. The mutex is held.
+func (e *Engine) background(i *instance, o *op) {
+	run, apply := e.run, o.apply
 	e.wg.Go(func() {
-		if err := e.submit(o); err != nil {
-			e.log.Errorf("background commit: %v", err)
+		for pause := retryPause; ; pause = min(2*pause, maxRetryPause) {
+			again := false
+			o.apply = func(err error) {
+				if again = err != nil && !e.closed && !e.fenced; !again {
+					apply(err)
+				}
+			}
+			err := e.submit(o)
+			if !again {
+				return
+			}
+			e.log.Errorf("%s: commit in the background: %v", i.id, err)
+			select {
+			case <-time.After(pause):
+			case <-run.Done():
+				return
+			}
 		}
 	})
 }
@@ -146,7 +163,10 @@ func (e *Engine) build(ops []*op) *builder {
 }
 
 // retryPause is between two tries of something that only the store can answer.
-const retryPause = 200 * time.Millisecond
+const (
+	retryPause    = 200 * time.Millisecond
+	maxRetryPause = 30 * time.Second
+)
 
 // write commits a batch and, where the answer was lost, finds out what became of it.
 func (e *Engine) write(b *store.Batch) error {

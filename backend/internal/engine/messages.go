@@ -352,6 +352,14 @@ func (e *Engine) settleMessage(ctx context.Context, i *instance, m *message, wai
 	case err := <-m.ack:
 		return err
 	case <-ctx.Done():
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	select {
+	case err := <-m.ack: // at the same moment
+		return err
+	default:
+		m.left = true
 		return ctx.Err()
 	}
 }
@@ -388,6 +396,7 @@ func (e *Engine) messageOp(i *instance, m *message) *op {
 			if err != nil {
 				m.seq = 0
 				e.withdraw(i, m)
+				e.reopen(m)
 			} else if m.state == queued {
 				m.state = durable
 			}

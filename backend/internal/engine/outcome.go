@@ -82,7 +82,7 @@ func (c *turnCommit) renew() {
 			m.state = riding // its own record, where it is on its way, is not written
 			m.answer(nil)
 			if t := m.task; t != nil && t.detached != 0 && !e.closed {
-				e.background(e.detachedDone(t)) // it ended while it was being detached
+				e.background(i, e.detachedDone(t)) // it ended while it was being detached
 			}
 			continue
 		}
@@ -132,6 +132,7 @@ func (c *turnCommit) fail(err error) {
 	}
 	for _, m := range c.t.msgs {
 		if m.seq == 0 && m.ack != nil {
+			e.reopen(m)
 			m.answer(err)
 		}
 	}
