@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/perdure/perdure/api"
@@ -71,6 +72,9 @@ func (p *orchestrationProcessor) ProcessWorkItem(ctx context.Context, item WorkI
 	if !p.addEvents(wi, now) {
 		return nil // nothing to run, but the messages are consumed
 	}
+	if wi.RetryCount >= maxTurnAttempts {
+		return p.fail(wi, "OrchestrationPoisoned", fmt.Sprintf("the turn was tried %d times and never stored", wi.RetryCount))
+	}
 	err := p.run(ctx, wi, now)
 	counts := ctx.Err() == nil && !errors.Is(err, sidecar.ErrDraining)
 	if err != nil && counts && wi.RetryCount+1 >= maxTurnAttempts {
@@ -127,6 +131,11 @@ func (p *orchestrationProcessor) run(ctx context.Context, wi *OrchestrationWorkI
 		results, err := p.execute(ctx, s)
 		if err != nil {
 			return err
+		}
+		if wi.RetryCount > 0 { // what could not be stored the last time is not tried again
+			if _, err := proto.Marshal(results.Response); err != nil {
+				return p.fail(wi, "OrchestrationPoisoned", fmt.Sprintf("the turn cannot be stored: %v", err))
+			}
 		}
 		if results.Response.GetCustomStatus() != nil {
 			s.CustomStatus = results.Response.GetCustomStatus()

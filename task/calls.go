@@ -38,7 +38,7 @@ func WithActivityInput(input any) CallActivityOption {
 
 // WithRawActivityInput gives the activity an input as it is.
 func WithRawActivityInput(input string) CallActivityOption {
-	return func(o *callActivityOptions) error { o.input = wrapperspb.String(input); return nil }
+	return func(o *callActivityOptions) (err error) { o.input, err = raw("activity input", input); return err }
 }
 
 // WithActivityRetryPolicy retries the activity; nil does not. A policy that
@@ -57,7 +57,7 @@ func WithSubOrchestratorInput(input any) SubOrchestratorOption {
 
 // WithRawSubOrchestratorInput gives the sub-orchestration an input as it is.
 func WithRawSubOrchestratorInput(input string) SubOrchestratorOption {
-	return func(o *callSubOrchestratorOptions) error { o.input = wrapperspb.String(input); return nil }
+	return func(o *callSubOrchestratorOptions) (err error) { o.input, err = raw("sub-orchestration input", input); return err }
 }
 
 // WithSubOrchestrationInstanceID gives the sub-orchestration an explicit id;

@@ -2,7 +2,10 @@ package task
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strings"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -42,8 +45,24 @@ func encode(what string, v any) (s *wrapperspb.StringValue, err error) {
 		}
 	}()
 	b, err := json.Marshal(v)
+	if err == nil && !utf8.Valid(b) { // from a json.RawMessage, or a MarshalJSON
+		err = errNotUTF8
+	}
 	return wrapperspb.String(string(b)), err
 }
+
+var errNotUTF8 = errors.New("the text is not valid UTF-8")
+
+// raw takes a serialized value as it is.
+func raw(what, text string) (*wrapperspb.StringValue, error) {
+	if !utf8.ValidString(text) {
+		return nil, &SerializationError{What: what, GoType: "string", Err: errNotUTF8}
+	}
+	return wrapperspb.String(text), nil
+}
+
+// readable replaces what is not valid UTF-8, which cannot be stored, in a text for people.
+func readable(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }
 
 // decode reads JSON into v. No data, and a nil v, leave everything as it is.
 func decode(what string, s *wrapperspb.StringValue, v any) (err error) {

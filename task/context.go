@@ -184,7 +184,7 @@ func (ctx *OrchestrationContext) ContinueAsNew(newInput any, options ...Continue
 // SetCustomStatus sets the custom status that clients see after this turn.
 func (ctx *OrchestrationContext) SetCustomStatus(cs string) {
 	if !ctx.closed() {
-		ctx.customStatus = wrapperspb.String(cs)
+		ctx.customStatus = wrapperspb.String(readable(cs))
 	}
 }
 

@@ -151,14 +151,14 @@ func detailsOf(err error, depth int) (d *protos.TaskFailureDetails, marked bool)
 		}
 		marked, err = true, m.err
 	}
-	d = &protos.TaskFailureDetails{ErrorType: fmt.Sprintf("%T", err), ErrorMessage: fmt.Sprint(err)}
+	d = &protos.TaskFailureDetails{ErrorType: fmt.Sprintf("%T", err), ErrorMessage: readable(fmt.Sprint(err))}
 	next, within := causeOf(err), d
 	switch f := err.(type) { //nolint:errorlint // as above
 	case *TaskFailedError:
 		if f == nil {
 			return d, marked
 		}
-		within = &protos.TaskFailureDetails{ErrorType: f.Type, ErrorMessage: f.Message, IsNonRetriable: f.NonRetriable}
+		within = &protos.TaskFailureDetails{ErrorType: readable(f.Type), ErrorMessage: readable(f.Message), IsNonRetriable: f.NonRetriable}
 		setStack(within, f.StackTrace)
 		d.InnerFailure = within
 		marked = marked || f.NonRetriable
@@ -166,7 +166,7 @@ func detailsOf(err error, depth int) (d *protos.TaskFailureDetails, marked bool)
 		if f == nil {
 			return d, marked
 		}
-		d.ErrorType, d.IsNonRetriable = f.Type, f.NonRetriable
+		d.ErrorType, d.IsNonRetriable = readable(f.Type), f.NonRetriable
 		setStack(d, f.StackTrace)
 		marked = marked || f.NonRetriable
 	}
@@ -181,7 +181,7 @@ func detailsOf(err error, depth int) (d *protos.TaskFailureDetails, marked bool)
 
 func setStack(d *protos.TaskFailureDetails, stack string) {
 	if stack != "" {
-		d.StackTrace = wrapperspb.String(stack)
+		d.StackTrace = wrapperspb.String(readable(stack))
 	}
 }
 
@@ -210,7 +210,7 @@ func causeOf(err error) (cause error) {
 func (c crash) details(panicType string) *protos.TaskFailureDetails {
 	d := &protos.TaskFailureDetails{ErrorType: ErrorTypeGoexit, ErrorMessage: "runtime.Goexit was called"}
 	if !c.goexit {
-		d.ErrorType, d.ErrorMessage = panicType, "panic: "+fmt.Sprint(c.value)
+		d.ErrorType, d.ErrorMessage = panicType, "panic: "+readable(fmt.Sprint(c.value))
 		if err, ok := c.value.(error); ok {
 			d.InnerFailure = failureDetails(err)
 			d.IsNonRetriable = d.GetInnerFailure().GetIsNonRetriable()

@@ -2,6 +2,7 @@ package backendtest_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -196,7 +197,7 @@ func TestC64ATurnThatAlwaysFails(t *testing.T) {
 func TestC64ATurnThatCannotBeStored(t *testing.T) {
 	t.Parallel()
 	h := newHost(t, newFile(t), orchestrators{"other": other, "bad": func(c *task.OrchestrationContext) (any, error) {
-		return nil, c.CallActivity("echo", task.WithRawActivityInput("\xff")).Await(nil) // no protobuf string
+		return nil, c.CallActivity("\xff").Await(nil) // no protobuf string
 	}}, activities{"echo": echo})
 	id := h.begin("bad")
 	h.others()()
@@ -267,4 +268,33 @@ func TestC66FiveStartsOfAnEmptyFile(t *testing.T) {
 	if n := number(t, file, `SELECT count(*) FROM instances`); n != 10 {
 		t.Error(fmt.Sprint(n, " instances, want 10"))
 	}
+}
+
+func TestC64TextThatCannotBeStored(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, newFile(t), orchestrators{
+		"other": other,
+		"input": func(c *task.OrchestrationContext) (any, error) {
+			return nil, c.CallActivity("echo", task.WithRawActivityInput("\xff")).Await(nil)
+		},
+		"result": func(c *task.OrchestrationContext) (any, error) { return nil, c.CallActivity("result").Await(nil) },
+		"error":  func(c *task.OrchestrationContext) (any, error) { return nil, c.CallActivity("error").Await(nil) },
+		"status": func(c *task.OrchestrationContext) (any, error) {
+			c.SetCustomStatus("half a rune: \xe2\x82")
+			return nil, errors.New("\xe2\x82 in an error")
+		},
+	}, activities{
+		"echo":   echo,
+		"result": func(task.ActivityContext) (any, error) { return json.RawMessage("\"\xff\""), nil },
+		"error":  func(task.ActivityContext) (any, error) { panic(errors.New("\xff in a panic")) },
+	})
+	for name, want := range map[string]string{
+		"input": "UTF-8", "result": "UTF-8", "error": "\uFFFD in a panic", "status": "\uFFFD in an error",
+	} {
+		m := h.status(h.begin(name), api.RUNTIME_STATUS_FAILED, patience)
+		if !strings.Contains(m.FailureDetails.String(), want) {
+			t.Errorf("%s: %v, want %q", name, m.FailureDetails, want)
+		}
+	}
+	h.others()()
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
@@ -23,7 +24,14 @@ func (e *Engine) addTask(i *instance, ev *backend.HistoryEvent) {
 		i.tasks = map[int32]*task{}
 	}
 	i.tasks[ev.GetEventId()] = t
-	e.offerTask(t)
+	if !i.held {
+		e.offerTask(t)
+	}
+}
+
+// openTasks are the open tasks in the order in which they were scheduled.
+func (i *instance) openTasks() []*task {
+	return slices.SortedFunc(maps.Values(i.tasks), func(a, b *task) int { return int(a.event.GetEventId() - b.event.GetEventId()) })
 }
 
 // offerTask hands a task to a waiting worker, the one that waited least, or queues it. The mutex is held.
@@ -166,8 +174,10 @@ func (e *Engine) CompleteActivityWorkItem(ctx context.Context, wi *backend.Activ
 		e.mu.Unlock()
 		return fmt.Errorf("%w: %s: the result is %T", api.ErrInvalidInput, wi.InstanceID, wi.Result.GetEventType())
 	}
-	if n := proto.Size(wi.Result); n > e.opts.MaxPayload+eventOverhead {
-		wi.Result = tooLarge(t, n, e.opts.MaxPayload)
+	if err := encodable(wi.Result); err != nil {
+		wi.Result = refused(t, "InvalidPayload", fmt.Sprintf("the result cannot be stored: %v", err))
+	} else if n := proto.Size(wi.Result); n > e.opts.MaxPayload+eventOverhead {
+		wi.Result = refused(t, "PayloadTooLarge", fmt.Sprintf("the result has %d bytes, the limit of a payload is %d", n, e.opts.MaxPayload))
 	}
 	delete(e.running, wi.SequenceNumber)
 	i := t.inst
@@ -223,16 +233,14 @@ func (e *Engine) detachedDone(t *task) *op {
 	}
 }
 
-// tooLarge is the failure that an activity ends with when its result cannot be stored.
-func tooLarge(t *task, size, limit int) *backend.HistoryEvent {
+// refused is the failure that an activity ends with when its result cannot be stored.
+func refused(t *task, kind, why string) *backend.HistoryEvent {
 	return &backend.HistoryEvent{
 		EventId: -1, Timestamp: timestamppb.Now(),
 		EventType: &protos.HistoryEvent_TaskFailed{TaskFailed: &protos.TaskFailedEvent{
 			TaskScheduledId: t.event.GetEventId(),
 			FailureDetails: &protos.TaskFailureDetails{
-				ErrorType:      "PayloadTooLarge",
-				ErrorMessage:   fmt.Sprintf("the result has %d bytes, the limit of a payload is %d", size, limit),
-				IsNonRetriable: true,
+				ErrorType: kind, ErrorMessage: why, IsNonRetriable: true,
 			},
 		}},
 	}

@@ -47,7 +47,7 @@ type Engine struct {
 	opts Options
 	self string // what LockedBy names
 
-	lifecycle sync.Mutex // CreateTaskHub, Start, Stop and DeleteTaskHub, one at a time
+	lifecycle sync.Mutex      // CreateTaskHub, Start, Stop and DeleteTaskHub, one at a time
 	run       context.Context // ends with Stop
 	stop      context.CancelFunc
 	wg        sync.WaitGroup
@@ -75,6 +75,10 @@ type Engine struct {
 	idlers   list.List // of *instance: candidates for eviction, oldest first
 	resident int       // bytes
 	evicted  []*backend.OrchestrationRuntimeState
+
+	recovering bool
+	counted    []*instance // found active by recovery, not counted yet
+	suspects   []*instance
 }
 
 var (
@@ -141,8 +145,14 @@ func (e *Engine) openStore(ctx context.Context) (bool, error) {
 	e.ready, e.queue, e.wakes, e.resident = workQueue[*instance]{}, workQueue[*task]{}, nil, 0
 	e.idlers.Init()
 	e.broken, e.turns, e.fenced = nil, 0, false
+	e.recovering, e.counted, e.suspects = true, nil, nil
 	e.mu.Unlock()
-	if err := e.recover(ctx); err != nil {
+	err = e.recover(ctx)
+	e.mu.Lock()
+	suspects := e.suspects
+	e.recovering, e.suspects = false, nil
+	e.mu.Unlock()
+	if err != nil {
 		e.mu.Lock()
 		e.closed = true
 		e.mu.Unlock()
@@ -151,6 +161,9 @@ func (e *Engine) openStore(ctx context.Context) (bool, error) {
 		return false, errors.Join(fmt.Errorf("recover: %w", err), e.st.Close())
 	}
 	e.wg.Go(func() { e.timerLoop(run) })
+	if len(suspects) > 0 {
+		e.wg.Go(func() { e.trials(run, suspects) })
+	}
 	return created, nil
 }
 
@@ -170,6 +183,11 @@ func (e *Engine) recover(ctx context.Context) error {
 				return fmt.Errorf("instance %d: %w", key, err)
 			}
 		}
+		e.mu.Lock()
+		counted := e.counted
+		e.counted = nil
+		e.mu.Unlock()
+		e.count(counted)
 		if len(keys) < scanPage {
 			break
 		}
@@ -233,6 +251,7 @@ func (e *Engine) Start(ctx context.Context) error {
 func (e *Engine) Stop(context.Context) error {
 	e.lifecycle.Lock()
 	defer e.lifecycle.Unlock()
+	e.pardon()
 	if !e.shut() {
 		return nil
 	}

@@ -84,6 +84,8 @@ type instance struct {
 	retry  int32
 	armed  int64         // the due time in the engine's heap for it; 0 for none
 	spot   *list.Element // in the idle list
+	held   bool          // a suspect that waits for its trial
+	trial  chan struct{} // closed with the turn that ends it
 	gone   bool          // deleted or replaced: this value is dead
 
 	sealed *builder // the batch in which the instance or its execution ends
@@ -216,6 +218,7 @@ func (e *Engine) revive(i *instance, row *store.Instance, f found) {
 	}
 	i.row, i.key = row, row.Key
 	e.byKey[i.key] = i
+	e.suspect(i)
 	if row.Status == int32(api.RUNTIME_STATUS_PENDING) {
 		i.rest = row.ScheduledAt
 	}

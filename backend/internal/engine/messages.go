@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/perdure/perdure/api"
 	"github.com/perdure/perdure/api/protos"
@@ -43,8 +44,28 @@ func (e *Engine) checkEvent(ev *backend.HistoryEvent) error {
 	if err := ev.GetTimestamp().CheckValid(); err != nil {
 		return fmt.Errorf("%w: event timestamp: %w", api.ErrInvalidInput, err)
 	}
+	if err := encodable(ev); err != nil {
+		return fmt.Errorf("%w: the event: %w", api.ErrInvalidInput, err)
+	}
 	if n := proto.Size(ev); n > e.opts.MaxPayload+eventOverhead {
 		return fmt.Errorf("%w: the event has %d bytes, the limit of a payload is %d", api.ErrInvalidInput, n, e.opts.MaxPayload)
+	}
+	return nil
+}
+
+// encodable refuses an event with a text that is not valid UTF-8: it could not
+// be stored, nor could a turn that it is part of.
+func encodable(ev *backend.HistoryEvent) error {
+	var text *wrapperspb.StringValue
+	switch t := ev.GetEventType().(type) { // what comes often
+	case *protos.HistoryEvent_TaskCompleted:
+		text = t.TaskCompleted.GetResult()
+	default:
+		_, err := proto.Marshal(ev)
+		return err
+	}
+	if !utf8.ValidString(text.GetValue()) {
+		return errors.New("the payload is not valid UTF-8")
 	}
 	return nil
 }

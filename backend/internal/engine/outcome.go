@@ -13,6 +13,7 @@ func (c *turnCommit) apply(err error) {
 		return
 	}
 	e.leave(i)
+	i.judged()
 	i.row = c.row
 	i.start, i.startRow, i.startIn = nil, nil, nil
 	i.retry, i.rest, i.pause, i.again = 0, 0, 0, c.s.NeedsTurn()
@@ -158,6 +159,7 @@ func (e *Engine) end(i *instance, all bool) {
 	for _, m := range i.inbox {
 		m.answer(nil) // dropped: nobody will read it
 	}
+	i.judged()
 	i.inbox, i.timers, i.again, i.ready = nil, nil, false, false
 	for _, t := range i.tasks {
 		e.dropTask(t)

@@ -76,15 +76,14 @@ func (w *wakes) Pop() any {
 
 // arm makes sure that the instance is woken when it next has something to do. The mutex is held.
 func (e *Engine) arm(i *instance) {
-	if e.fenced || i.ready || i.turn != nil {
-		return // its turn arms it again
+	if e.fenced || i.ready || i.turn != nil || i.blocked() {
+		return // its turn, or what frees it, arms it again
 	}
 	next := int64(0)
-	if len(i.timers) > 0 {
-		next = i.timers[0].due
-	}
-	if (len(i.inbox) > 0 || i.again || i.check) && i.notBefore() > 0 && (next == 0 || i.notBefore() < next) {
+	if len(i.inbox) > 0 || i.again || i.check {
 		next = i.notBefore()
+	} else if len(i.timers) > 0 {
+		next = max(i.timers[0].due, i.notBefore())
 	}
 	if next == 0 || (i.armed != 0 && i.armed <= next) {
 		return

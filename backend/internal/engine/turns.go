@@ -71,13 +71,15 @@ func (e *Engine) leave(i *instance) {
 }
 
 func (i *instance) wantsTurn(now int64) bool {
-	if i.gone || i.finished() || !i.exists() || (i.row != nil && i.row.Stalled != "") {
-		return false
-	}
-	if i.notBefore() > now {
+	if i.blocked() || i.notBefore() > now {
 		return false
 	}
 	return len(i.inbox) > 0 || i.again || i.check || (len(i.timers) > 0 && i.timers[0].due <= now)
+}
+
+// blocked reports whether no passing of time gives the instance a turn.
+func (i *instance) blocked() bool {
+	return i.gone || i.finished() || !i.exists() || (i.row != nil && i.row.Stalled != "") || (i.held && !i.hasTerminate())
 }
 
 // notBefore is when the instance may have its next turn.
