@@ -7,7 +7,7 @@ import (
 // planning keeps the planner from scanning whole tables: a plan that was made
 // and cached while a table was empty would be used for long after. It lasts to
 // the end of the transaction, so that nothing is left behind in a session.
-const planning = `set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)`
+const planning = `set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)`
 
 // An instance is as new as the newest of its row and its turns.
 const (
