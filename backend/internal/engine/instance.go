@@ -200,10 +200,11 @@ func (e *Engine) read(ctx context.Context, row *store.Instance) (found, error) {
 		return f, err
 	}
 	if row.Due == 0 && row.Status != int32(api.RUNTIME_STATUS_PENDING) {
-		f.state, f.bytes, f.err = e.loadState(ctx, row)
-		if ctx.Err() != nil {
-			return f, ctx.Err()
+		f.state, f.bytes, err = e.loadState(ctx, row)
+		if err != nil && !errors.Is(err, store.ErrCorrupt) {
+			return f, err // the store does not answer: nothing is known of the instance
 		}
+		f.err = err
 	}
 	return f, nil
 }

@@ -2,11 +2,13 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/perdure/perdure/api"
 	"github.com/perdure/perdure/backend"
+	"github.com/perdure/perdure/backend/internal/store"
 )
 
 // makeReady offers the instance to a worker when it has something to do. It
@@ -223,7 +225,14 @@ func (e *Engine) begin(ctx context.Context, i *instance) (*backend.Orchestration
 			return nil, ctx.Err()
 		case err != nil:
 			e.leave(i)
-			e.setAside(i, err)
+			if errors.Is(err, store.ErrCorrupt) {
+				e.setAside(i, err)
+				return nil, nil
+			}
+			// The store does not answer: that concerns not this instance alone, and passes.
+			e.log.Warnf("read %s: %v", i.id, err)
+			i.pause = e.now() + retryPause.Microseconds()
+			e.makeReady(i)
 			return nil, nil
 		}
 		e.adopt(i, s, bytes)
