@@ -44,6 +44,8 @@ func (s *OrchestrationRuntimeState) applyActions(
 			err = s.applyChild(a.GetId(), t.CreateSubOrchestration, tc, ts)
 		case *protos.OrchestratorAction_SendEvent:
 			err = s.applySend(a.GetId(), t.SendEvent, ts)
+		case *protos.OrchestratorAction_SendEntityMessage:
+			err = s.applyEntityMessage(a.GetId(), t.SendEntityMessage, ts)
 		case *protos.OrchestratorAction_TerminateOrchestration:
 			s.send(t.TerminateOrchestration.GetInstanceId(), "", &HistoryEvent{
 				EventId: -1, Timestamp: ts,
@@ -177,6 +179,7 @@ func (s *OrchestrationRuntimeState) complete(
 	}); err != nil {
 		return err
 	}
+	s.releaseLocks(ts)
 	parent := s.started.GetExecutionStarted().GetParentInstance()
 	if parent == nil {
 		return nil
@@ -232,9 +235,11 @@ func (s *OrchestrationRuntimeState) continueAsNew(c *protos.CompleteOrchestratio
 	for _, t := range s.pendingTasks {
 		detached = append(detached, DetachedTask{Event: t, ExecutionID: s.ExecutionID()})
 	}
+	s.releaseLocks(ts)
 	next := NewOrchestrationRuntimeState(s.instanceID, nil)
 	next.CustomStatus, next.suspended = s.CustomStatus, s.suspended
 	next.generation, next.detachedTasks, next.pendingMessages = s.generation+1, detached, s.pendingMessages
+	next.carried = len(s.pendingMessages)
 	suspended := s.suspended
 	s.Release()
 	*s = *next
@@ -272,7 +277,7 @@ func (s *OrchestrationRuntimeState) continueAsNew(c *protos.CompleteOrchestratio
 func (s *OrchestrationRuntimeState) applyTerminate(now time.Time) error {
 	t := s.terminate.GetExecutionTerminated()
 	s.terminate = nil
-	s.pendingTasks, s.pendingTimers, s.pendingMessages = nil, nil, nil
+	s.pendingTasks, s.pendingTimers, s.pendingMessages = nil, nil, s.pendingMessages[:s.carried]
 	ts := timestamppb.New(now)
 	if s.recurse = t.GetRecurse(); s.recurse {
 		for _, o := range s.open {

@@ -51,6 +51,7 @@ type TaskHubClient interface {
 // lacks the optional interface for a call, the call returns api.ErrUnsupported.
 type Client interface {
 	TaskHubClient
+	EntityClient
 	// Terminate ends the instance and, unless told otherwise, its
 	// sub-orchestrations; api.ErrInstanceNotFound.
 	Terminate(ctx context.Context, id api.InstanceID, opts ...api.TerminateOptions) error

@@ -29,9 +29,16 @@ type orchestrationProcessor struct {
 	log  Logger
 }
 
-// NewOrchestrationWorker returns a worker that executes turns.
+// NewOrchestrationWorker returns a worker that executes turns, and the batches
+// of entities where both the backend and the executor know them.
 func NewOrchestrationWorker(be Backend, executor OrchestratorExecutor, logger Logger, opts ...NewTaskWorkerOptions) TaskWorker {
-	return NewTaskWorker(be, &orchestrationProcessor{be: be, exec: executor, log: logger}, logger, opts...)
+	turns := newTaskWorker(&orchestrationProcessor{be: be, exec: executor, log: logger}, logger, opts...)
+	b, ok := be.(EntityBackend)
+	x, runs := executor.(EntityExecutor)
+	if !ok || !runs {
+		return turns
+	}
+	return &turnWorker{turns: turns, entities: newTaskWorker(&entityProcessor{be: b, exec: x, log: logger}, logger, opts...)}
 }
 
 func (*orchestrationProcessor) Name() string { return "orchestration-processor" }
@@ -169,7 +176,7 @@ func (p *orchestrationProcessor) execute(ctx context.Context, s *OrchestrationRu
 func (p *orchestrationProcessor) fail(wi *OrchestrationWorkItem, kind, message string) error {
 	s := wi.State
 	s.Release()
-	s.pendingTasks, s.pendingTimers, s.pendingMessages = nil, nil, nil
+	s.forgetTurn()
 	if s.completed != nil {
 		return fmt.Errorf("%s: %s", kind, message)
 	}

@@ -47,6 +47,7 @@ type OrchestrationRuntimeState struct {
 	generation int  // how often this value continued as new
 	unexecuted bool // the events of this execution have not been executed yet
 	recurse    bool // the turn terminated the instance with its descendants
+	entities   entityLedger
 
 	traceContext *protos.OrchestrationTraceContext // what the worker last said of its span
 
@@ -54,6 +55,7 @@ type OrchestrationRuntimeState struct {
 	detachedTasks   []DetachedTask
 	pendingTimers   []*HistoryEvent
 	pendingMessages []OrchestratorMessage
+	carried         int // so many of the first messages are of executions that continued as new in this turn
 	continuation    Continuation
 }
 
@@ -146,6 +148,10 @@ func (s *OrchestrationRuntimeState) accept(e *HistoryEvent) error {
 		return s.close(openChild, t.SubOrchestrationInstanceCompleted.GetTaskScheduledId(), e)
 	case *protos.HistoryEvent_SubOrchestrationInstanceFailed:
 		return s.close(openChild, t.SubOrchestrationInstanceFailed.GetTaskScheduledId(), e)
+	default:
+		if err := s.entities.accept(e); err != nil {
+			return fmt.Errorf("%s: %w", s.instanceID, err)
+		}
 	}
 	s.touch(e)
 	return nil
@@ -355,7 +361,7 @@ func (s *OrchestrationRuntimeState) Commit() {
 	s.oldEvents = append(s.oldEvents, s.newEvents...)
 	s.newEvents = nil
 	s.pendingTasks, s.pendingTimers, s.pendingMessages, s.detachedTasks = nil, nil, nil, nil
-	s.generation, s.unexecuted, s.recurse = 0, false, false
+	s.generation, s.unexecuted, s.recurse, s.carried = 0, false, false, 0
 }
 
 // String is "<instance id>:<STATUS>".

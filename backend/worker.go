@@ -84,6 +84,10 @@ type taskWorker struct {
 
 // NewTaskWorker returns a worker that runs p. The backend is not used: p knows it.
 func NewTaskWorker(_ Backend, p TaskProcessor, logger Logger, opts ...NewTaskWorkerOptions) TaskWorker {
+	return newTaskWorker(p, logger, opts...)
+}
+
+func newTaskWorker(p TaskProcessor, logger Logger, opts ...NewTaskWorkerOptions) *taskWorker {
 	o := NewWorkerOptions()
 	for _, f := range opts {
 		f(o)

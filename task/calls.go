@@ -109,6 +109,9 @@ func (ctx *OrchestrationContext) CallSubOrchestrator(orchestrator any, opts ...S
 	if err == nil && (!utf8.ValidString(o.instanceID) || strings.ContainsRune(o.instanceID, 0)) {
 		err = fmt.Errorf("%w: sub-orchestration id %q is not valid UTF-8 or contains a NUL", api.ErrInvalidInput, o.instanceID)
 	}
+	if err == nil && ctx.section != nil {
+		err = fmt.Errorf("%w: a sub-orchestration is called", ErrCriticalSection)
+	}
 	return ctx.call(kindChild, name, o.callOptions, err)
 }
 

@@ -34,8 +34,11 @@ type OrchestrationContext struct {
 	journal journal
 	pending map[int32]pendingOp
 	inbox   inbox
-	parked  []*protos.HistoryEvent // set aside while suspended
-	settled int                    // how many tasks were completed; a change is worth a look
+
+	requests map[string]func(*wrapperspb.StringValue, *TaskFailedError) // calls of entities that are not answered
+	section  *criticalSection
+	parked   []*protos.HistoryEvent // set aside while suspended
+	settled  int                    // how many tasks were completed; a change is worth a look
 
 	started, completed, suspended bool
 	halted                        bool // nothing more is to be processed: terminated or non-deterministic
@@ -63,7 +66,8 @@ func NewOrchestrationContext(
 ) *OrchestrationContext {
 	return &OrchestrationContext{
 		ID: id, registry: registry, pending: map[int32]pendingOp{},
-		feed: feed{old: oldEvents, new: newEvents}, inbox: newInbox(),
+		requests: map[string]func(*wrapperspb.StringValue, *TaskFailedError){},
+		feed:     feed{old: oldEvents, new: newEvents}, inbox: newInbox(),
 	}
 }
 

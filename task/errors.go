@@ -37,6 +37,8 @@ const (
 	ErrorTypeActivityNotRegistered = "TaskActivityNotRegistered"
 	// ErrorTypeOrchestratorNotRegistered: no orchestrator has the name.
 	ErrorTypeOrchestratorNotRegistered = "OrchestratorNotRegistered"
+	// ErrorTypeEntityNotRegistered: no entity has the name.
+	ErrorTypeEntityNotRegistered = "EntityNotRegistered"
 	// ErrorTypeInvalidCall: the arguments of a call are refused; nothing was scheduled.
 	ErrorTypeInvalidCall = "InvalidCall"
 	// ErrorTypeRetryHandlerPanic: the Handle function of a retry policy panicked.

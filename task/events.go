@@ -107,6 +107,16 @@ func (ctx *OrchestrationContext) process(e *protos.HistoryEvent) {
 		ctx.confirm(e, kindTimer, "")
 	case *protos.HistoryEvent_EventSent:
 		ctx.confirm(e, kindSend, sendName(t.EventSent.GetName(), t.EventSent.GetInstanceId()))
+	case *protos.HistoryEvent_EntityOperationCalled:
+		c := t.EntityOperationCalled
+		ctx.confirm(e, kindEntityCall, operationName(c.GetOperation(), c.GetTargetInstanceId().GetValue()))
+	case *protos.HistoryEvent_EntityOperationSignaled:
+		s := t.EntityOperationSignaled
+		ctx.confirm(e, kindEntitySignal, operationName(s.GetOperation(), s.GetTargetInstanceId().GetValue()))
+	case *protos.HistoryEvent_EntityLockRequested:
+		ctx.confirm(e, kindLock, fmt.Sprint(t.EntityLockRequested.GetLockSet()))
+	case *protos.HistoryEvent_EntityUnlockSent:
+		ctx.confirm(e, kindUnlock, t.EntityUnlockSent.GetTargetInstanceId().GetValue())
 	case *protos.HistoryEvent_ExecutionCompleted:
 		ctx.confirmCompletion(e)
 	case *protos.HistoryEvent_ExecutionSuspended:
@@ -148,6 +158,13 @@ func (ctx *OrchestrationContext) deliver(e *protos.HistoryEvent) {
 		ctx.settle(kindTimer, t.TimerFired.GetTimerId(), nil, nil)
 	case *protos.HistoryEvent_EventRaised:
 		ctx.inbox.raise(e)
+	case *protos.HistoryEvent_EntityOperationCompleted:
+		ctx.answered(t.EntityOperationCompleted.GetRequestId(), t.EntityOperationCompleted.GetOutput(), nil)
+	case *protos.HistoryEvent_EntityOperationFailed:
+		f := t.EntityOperationFailed
+		ctx.answered(f.GetRequestId(), nil, newTaskFailed(f.GetFailureDetails()))
+	case *protos.HistoryEvent_EntityLockGranted:
+		ctx.granted(t.EntityLockGranted.GetCriticalSectionId())
 	}
 	// All others say nothing that an orchestrator could react to.
 }

@@ -16,6 +16,11 @@ const (
 	kindTimer    actionKind = "timer"
 	kindSend     actionKind = "sent event"
 	kindComplete actionKind = "completion"
+
+	kindEntityCall   actionKind = "entity call"
+	kindEntitySignal actionKind = "entity signal"
+	kindLock         actionKind = "lock request"
+	kindUnlock       actionKind = "unlock"
 )
 
 // action is one decision of the code, and how history must name it.
@@ -44,6 +49,9 @@ type journal struct {
 
 // add gives the action the next id.
 func (j *journal) add(kind actionKind, name string, a *protos.OrchestratorAction) *action {
+	if a == nil {
+		a = &protos.OrchestratorAction{}
+	}
 	a.Id = j.next
 	j.next++
 	j.open++

@@ -23,17 +23,18 @@ type Orchestrator func(ctx *OrchestrationContext) (any, error)
 // Activity is one step of an orchestration; it may do anything, and runs at least once.
 type Activity func(ctx ActivityContext) (any, error)
 
-// TaskRegistry holds orchestrators and activities by name. All methods may be
+// TaskRegistry holds orchestrators, activities and entities by name. All methods may be
 // called by many goroutines.
 type TaskRegistry struct {
 	mu            sync.RWMutex
 	orchestrators map[string]Orchestrator
 	activities    map[string]Activity
+	entities      map[string]Entity // by lower-case name
 }
 
 // NewTaskRegistry makes an empty registry.
 func NewTaskRegistry() *TaskRegistry {
-	return &TaskRegistry{orchestrators: map[string]Orchestrator{}, activities: map[string]Activity{}}
+	return &TaskRegistry{orchestrators: map[string]Orchestrator{}, activities: map[string]Activity{}, entities: map[string]Entity{}}
 }
 
 // AddOrchestrator registers an orchestrator under the name of its function.

@@ -213,6 +213,13 @@ func (d *db) Query(ctx context.Context, f store.Filter) ([]*store.Instance, erro
 			add(`id < ?`, next)
 		}
 	}
+	if f.NotPrefix != "" {
+		if next := after(f.NotPrefix); next != "" {
+			add(`(id < ? OR id >= ?)`, f.NotPrefix, next)
+		} else {
+			add(`id < ?`, f.NotPrefix)
+		}
+	}
 	sql := d.sql.query
 	if f.Payloads {
 		sql = d.sql.queryPayloads

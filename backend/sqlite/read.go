@@ -196,6 +196,13 @@ func (d *db) Query(ctx context.Context, f store.Filter) (rows []*store.Instance,
 			add(`id < ?`, next)
 		}
 	}
+	if f.NotPrefix != "" {
+		if next := after(f.NotPrefix); next != "" {
+			add(`(id < ? OR id >= ?)`, f.NotPrefix, next)
+		} else {
+			add(`id < ?`, f.NotPrefix)
+		}
+	}
 	cols := columns + noPayloads
 	if f.Payloads {
 		cols = columns + payloads

@@ -100,6 +100,10 @@ func (c *turnCommit) address(ctx context.Context) error {
 		}
 		msgs = append(msgs[:len(msgs):len(msgs)], more...)
 	}
+	return c.addressAll(ctx, msgs)
+}
+
+func (c *turnCommit) addressAll(ctx context.Context, msgs []backend.OrchestratorMessage) error {
 	for _, m := range msgs {
 		o := outgoing{msg: m, to: c.i, bad: checkChild(m.TargetInstanceID)}
 		if m.TargetInstanceID != c.i.id && o.bad == nil {
@@ -109,6 +113,10 @@ func (c *turnCommit) address(ctx context.Context) error {
 			}
 		}
 		if m.HistoryEvent.GetExecutionStarted() != nil {
+			if o.to.ent != nil && o.bad == nil {
+				o.bad = fmt.Errorf("%w: sub-orchestration id %q begins with @, which is kept for entities",
+					api.ErrInvalidInput, m.TargetInstanceID)
+			}
 			row, err := c.e.newRow(m.HistoryEvent)
 			if err != nil {
 				return errors.Join(err, c.unpin(o))
@@ -315,7 +323,8 @@ func (c *turnCommit) detach(b *builder) error {
 func isResult(ev *backend.HistoryEvent) bool {
 	switch ev.GetEventType().(type) {
 	case *protos.HistoryEvent_TaskCompleted, *protos.HistoryEvent_TaskFailed, *protos.HistoryEvent_TimerFired,
-		*protos.HistoryEvent_SubOrchestrationInstanceCompleted, *protos.HistoryEvent_SubOrchestrationInstanceFailed:
+		*protos.HistoryEvent_SubOrchestrationInstanceCompleted, *protos.HistoryEvent_SubOrchestrationInstanceFailed,
+		*protos.HistoryEvent_EntityOperationCompleted, *protos.HistoryEvent_EntityOperationFailed, *protos.HistoryEvent_EntityLockGranted:
 		return true
 	}
 	return false
@@ -337,6 +346,9 @@ func (c *turnCommit) send(b *builder) error {
 		if o.bad != nil || to.gone || !to.exists() || to.refuses(o.msg.HistoryEvent, b) {
 			continue // nobody is there to read it
 		}
+		if (to.ent != nil) != isEntityMessage(o.msg.HistoryEvent) {
+			continue // nobody can read it
+		}
 		if exec := o.msg.TargetExecutionID(); exec != "" && exec != to.execution() {
 			continue // for an execution that is over
 		}
@@ -347,7 +359,7 @@ func (c *turnCommit) send(b *builder) error {
 		}
 		var err error
 		o.in = &message{event: o.msg.HistoryEvent, state: durable}
-		if o.in.seq, err = b.store(to.key, o.msg.HistoryEvent); err != nil {
+		if o.in.seq, err = b.store(c.e.bear(to, b), o.msg.HistoryEvent); err != nil {
 			return err
 		}
 	}
@@ -376,6 +388,10 @@ func (c *turnCommit) startChild(b *builder, o *outgoing, starts map[string]bool)
 		failure = &protos.TaskFailureDetails{ErrorType: "InvalidInstanceID", ErrorMessage: o.bad.Error(), IsNonRetriable: true}
 	}
 	if o.bad != nil || o.to == c.i || o.to.gone || (o.to.exists() && !o.to.finished()) || starts[o.to.id] {
+		if c.i.ent != nil { // it expects no answer
+			e.log.Warnf("%s: the start of %s is dropped: %s", c.i.id, o.row.ID, failure.GetErrorMessage())
+			return nil
+		}
 		ev := backend.NewChildFailed(o.row.ParentTask, failure, timestamppb.Now())
 		if c.s.IsCompleted() {
 			return nil

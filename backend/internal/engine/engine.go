@@ -67,9 +67,11 @@ type Engine struct {
 	byKey    map[int64]*instance
 	ready    workQueue[*instance]
 	queue    workQueue[*task]
-	turns    int             // that are out
-	fenced   bool            // another owner took over: nothing is handed out any more
-	running  map[int64]*task // by ActivityWorkItem.SequenceNumber
+	turns    int                  // that are out
+	entities workQueue[*instance] // that have operations
+	batches  int                  // that are out
+	fenced   bool                 // another owner took over: nothing is handed out any more
+	running  map[int64]*task      // by ActivityWorkItem.SequenceNumber
 	watchers map[string][]chan struct{}
 	wakes    wakes
 	idlers   list.List // of *instance: candidates for eviction, oldest first
@@ -91,6 +93,8 @@ var (
 	_ backend.HistoryReader    = (*Engine)(nil)
 	_ backend.InstanceManager  = (*Engine)(nil)
 	_ backend.HealthReporter   = (*Engine)(nil)
+	_ backend.EntityBackend    = (*Engine)(nil)
+	_ backend.EntityQuerier    = (*Engine)(nil)
 )
 
 // New returns an engine over a store that is not open yet.
@@ -144,6 +148,7 @@ func (e *Engine) openStore(ctx context.Context) (bool, error) {
 	e.running, e.watchers = map[int64]*task{}, map[string][]chan struct{}{}
 	e.ready, e.queue, e.wakes, e.resident = workQueue[*instance]{}, workQueue[*task]{}, nil, 0
 	e.idlers.Init()
+	e.entities, e.batches = workQueue[*instance]{}, 0
 	e.broken, e.turns, e.fenced = nil, 0, false
 	e.recovering, e.counted, e.suspects = true, nil, nil
 	e.mu.Unlock()
@@ -293,6 +298,7 @@ func (e *Engine) shut() bool {
 	}
 	e.ready.dismiss()
 	e.queue.dismiss()
+	e.entities.dismiss()
 	e.mu.Unlock()
 	e.stop()
 	e.wg.Wait()
@@ -312,6 +318,7 @@ func (e *Engine) fence() {
 	e.log.Errorf("another owner took over the task hub: this one stops")
 	e.ready.clear()
 	e.queue.clear()
+	e.entities.clear()
 	for _, t := range e.running {
 		e.dropTask(t)
 	}

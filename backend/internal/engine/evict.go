@@ -27,8 +27,12 @@ func (e *Engine) trim() {
 		}
 		i := first.Value.(*instance)
 		e.unidle(i)
-		if i.turn != nil || i.pins > 0 || i.state == nil {
+		if i.turn != nil || i.pins > 0 || (i.state == nil && i.ent == nil) {
 			continue // it settles again when it is let go
+		}
+		if i.ent != nil {
+			e.forget(i)
+			continue
 		}
 		e.evicted = append(e.evicted, i.state)
 		e.resident -= i.bytes

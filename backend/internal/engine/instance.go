@@ -28,6 +28,7 @@ type message struct {
 	ack   chan error // buffered; answered once, when the message is durable or lost
 	task  *task      // whose result it is
 	left  bool       // its sender waits no more
+	place int64      // in the order of arrival, while it waits for its due time at an entity
 }
 
 func (m *message) answer(err error) {
@@ -88,6 +89,9 @@ type instance struct {
 	trial  chan struct{} // closed with the turn that ends it
 	gone   bool          // deleted or replaced: this value is dead
 
+	ent    *entity // nil: it is an orchestration
+	turned int64   // how many turns were stored since it was read
+
 	sealed *builder // the batch in which the instance or its execution ends
 	ends   bool     // it is the instance that ends
 }
@@ -101,7 +105,7 @@ func (i *instance) refuses(ev *backend.HistoryEvent, b *builder) bool {
 }
 
 // exists reports whether the id is taken, durably or by a create in progress.
-func (i *instance) exists() bool { return i.row != nil || i.start != nil }
+func (i *instance) exists() bool { return i.row != nil || i.start != nil || i.ent != nil }
 
 // pin returns the instance of an id, read from the store where it is not in
 // memory, and keeps it there until unpin. It may not exist.
@@ -130,7 +134,7 @@ func (e *Engine) pin(ctx context.Context, id string) (*instance, error) {
 			return nil, ctx.Err()
 		}
 	}
-	i := &instance{id: id, loading: make(chan struct{})}
+	i := &instance{id: id, loading: make(chan struct{}), ent: newEntity(id)}
 	e.byID[id] = i
 	e.mu.Unlock()
 	row, err := e.st.ByID(ctx, id)
@@ -165,6 +169,10 @@ func (e *Engine) settle(i *instance) {
 	if i.pins > 0 || i.loading != nil || i.gone {
 		return
 	}
+	if i.ent != nil {
+		e.settleEntity(i)
+		return
+	}
 	if i.turn != nil || len(i.inbox) > 0 || i.ready || i.again || i.check || len(i.kept) > 0 || len(i.tasks) > 0 || i.start != nil {
 		return
 	}
@@ -182,6 +190,10 @@ func (e *Engine) forget(i *instance) {
 	if e.byKey[i.key] == i {
 		delete(e.byKey, i.key)
 	}
+	if i.ent != nil {
+		e.resident -= i.bytes
+		i.bytes = 0
+	}
 	i.gone = true
 }
 
@@ -196,7 +208,7 @@ type found struct {
 func (e *Engine) read(ctx context.Context, row *store.Instance) (found, error) {
 	var f found
 	var err error
-	if f.inbox, err = e.st.Inbox(ctx, row.Key); err != nil || !row.Unfinished {
+	if f.inbox, err = e.st.Inbox(ctx, row.Key); err != nil || !row.Unfinished || newEntity(row.ID) != nil {
 		return f, err
 	}
 	if row.Due == 0 && row.Status != int32(api.RUNTIME_STATUS_PENDING) {
@@ -219,6 +231,10 @@ func (e *Engine) revive(i *instance, row *store.Instance, f found) {
 	}
 	i.row, i.key = row, row.Key
 	e.byKey[i.key] = i
+	if i.ent != nil {
+		e.reviveEntity(i, f.inbox)
+		return
+	}
 	e.suspect(i)
 	if row.Status == int32(api.RUNTIME_STATUS_PENDING) {
 		i.rest = row.ScheduledAt

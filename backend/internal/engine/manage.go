@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/perdure/perdure/api"
@@ -17,6 +18,15 @@ func (e *Engine) PurgeOrchestrationState(ctx context.Context, id api.InstanceID)
 
 // PurgeInstance deletes an instance, and its descendants where recursive, in one commit.
 func (e *Engine) PurgeInstance(ctx context.Context, id api.InstanceID, recursive, force bool) (int, error) {
+	for {
+		n, err := e.purge(ctx, id, recursive, force)
+		if !errors.Is(err, errMoved) {
+			return n, err
+		}
+	}
+}
+
+func (e *Engine) purge(ctx context.Context, id api.InstanceID, recursive, force bool) (int, error) {
 	row, err := e.row(ctx, id)
 	if err != nil {
 		return 0, err
@@ -35,9 +45,12 @@ func (e *Engine) PurgeInstance(ctx context.Context, id api.InstanceID, recursive
 			return 0, err
 		}
 	}
-	pinned := make([]*instance, 0, len(rows))
+	pinned, locks := make([]*instance, 0, len(rows)), make([]unlocks, 0, len(rows))
 	defer func() {
-		for _, i := range pinned {
+		for n, i := range pinned {
+			if n < len(locks) {
+				locks[n].release()
+			}
 			e.unpin(i)
 		}
 	}()
@@ -47,6 +60,11 @@ func (e *Engine) PurgeInstance(ctx context.Context, id api.InstanceID, recursive
 			return 0, err
 		}
 		pinned = append(pinned, i)
+		u, err := e.unlocksOf(ctx, i)
+		locks = append(locks, u)
+		if err != nil {
+			return 0, err
+		}
 	}
 	deleted := 0
 	err = e.submit(&op{
@@ -55,6 +73,11 @@ func (e *Engine) PurgeInstance(ctx context.Context, id api.InstanceID, recursive
 			for n, i := range pinned {
 				if i.row == nil || i.row.Key != rows[n].Key || (i.row.Unfinished && !force) {
 					continue // replaced, or gone already
+				}
+				if i.row.Unfinished {
+					if err := locks[n].build(b); err != nil {
+						return err
+					}
 				}
 				b.Delete = append(b.Delete, i.row.Key)
 				deleted++
@@ -73,6 +96,7 @@ func (e *Engine) PurgeInstance(ctx context.Context, id api.InstanceID, recursive
 			}
 			for n, i := range pinned {
 				if i.row != nil && i.row.Key == rows[n].Key && (force || !i.row.Unfinished) {
+					locks[n].deliver()
 					e.release(i)
 					e.notify(i.id)
 					e.forget(i)
@@ -100,6 +124,14 @@ func (e *Engine) release(i *instance) {
 
 // ForceTerminate ends an instance without its history.
 func (e *Engine) ForceTerminate(ctx context.Context, id api.InstanceID, output *string) error {
+	for {
+		if err := e.forceTerminate(ctx, id, output); !errors.Is(err, errMoved) {
+			return err
+		}
+	}
+}
+
+func (e *Engine) forceTerminate(ctx context.Context, id api.InstanceID, output *string) error {
 	row, err := e.row(ctx, id)
 	if err != nil {
 		return err
@@ -109,6 +141,11 @@ func (e *Engine) ForceTerminate(ctx context.Context, id api.InstanceID, output *
 		return err
 	}
 	defer e.unpin(i)
+	locks, err := e.unlocksOf(ctx, i)
+	defer locks.release()
+	if err != nil {
+		return err
+	}
 	var ended *store.Instance
 	return e.submit(&op{
 		build: func(b *builder) error {
@@ -118,6 +155,9 @@ func (e *Engine) ForceTerminate(ctx context.Context, id api.InstanceID, output *
 			ended = nil
 			if !i.row.Unfinished {
 				return nil
+			}
+			if err := locks.build(b); err != nil {
+				return err
 			}
 			r := *i.row
 			r.Status, r.Unfinished, r.Due, r.Stalled = int32(api.RUNTIME_STATUS_TERMINATED), false, 0, ""
@@ -142,6 +182,7 @@ func (e *Engine) ForceTerminate(ctx context.Context, id api.InstanceID, output *
 				return
 			}
 			i.row = ended
+			locks.deliver()
 			e.release(i)
 			e.notify(i.id)
 		},

@@ -30,6 +30,8 @@ func (e *Engine) checkID(id string) error {
 		return fmt.Errorf("%w: instance id %q is not valid UTF-8", api.ErrInvalidInput, id)
 	case strings.ContainsRune(id, 0):
 		return fmt.Errorf("%w: instance id %q contains a NUL", api.ErrInvalidInput, id)
+	case api.IsEntityID(api.InstanceID(id)):
+		return fmt.Errorf("%w: instance id %q begins with @, which is kept for entities", api.ErrInvalidInput, id)
 	case n > e.opts.MaxIDLength:
 		return fmt.Errorf("%w: instance id has a length of %d characters, the limit is %d: %.40q…",
 			api.ErrInvalidInput, n, e.opts.MaxIDLength, id)
@@ -109,7 +111,11 @@ func (e *Engine) CreateOrReplaceInstance(
 		return err
 	}
 	defer e.unpin(i)
-	return e.create(ctx, i, row, ev, policy)
+	for {
+		if err = e.create(ctx, i, row, ev, policy); !errors.Is(err, errMoved) {
+			return err
+		}
+	}
 }
 
 func checkPolicy(p *protos.OrchestrationIdReusePolicy) error {
@@ -181,8 +187,7 @@ func (e *Engine) create(
 		}
 	}
 	if replaces {
-		err := e.replace(i, row, ev)
-		return err
+		return e.replace(ctx, i, row, ev)
 	}
 	e.nextKey++
 	row.Key = e.nextKey
@@ -264,17 +269,25 @@ func (e *Engine) dropStart(i *instance, m *message, err error) {
 
 // replace ends what has the id, stores the new instance in the same batch and
 // puts it in the old one's place. It is called with the mutex held and releases it.
-func (e *Engine) replace(i *instance, row *store.Instance, ev *backend.HistoryEvent) error {
+func (e *Engine) replace(ctx context.Context, i *instance, row *store.Instance, ev *backend.HistoryEvent) error {
 	e.nextKey++
 	row.Key = e.nextKey
 	old := i.row.Key
 	e.mu.Unlock()
+	locks, err := e.unlocksOf(ctx, i)
+	defer locks.release()
+	if err != nil {
+		return err
+	}
 	next := &instance{id: i.id, key: row.Key, rest: row.ScheduledAt, pins: 1}
 	m := &message{event: ev, state: durable}
-	err := e.submit(&op{
+	err = e.submit(&op{
 		build: func(b *builder) error {
 			if i.gone || i.row == nil || i.row.Key != old {
 				return fmt.Errorf("%w: %w: %s was replaced meanwhile", backend.ErrDuplicateEvent, api.ErrDuplicateInstance, i.id)
+			}
+			if err := locks.build(b); err != nil {
+				return err
 			}
 			var err error
 			if m.seq, err = b.store(row.Key, ev); err != nil {
@@ -288,6 +301,7 @@ func (e *Engine) replace(i *instance, row *store.Instance, ev *backend.HistoryEv
 			if err != nil {
 				return
 			}
+			locks.deliver()
 			e.release(i)
 			e.forget(i)
 			next.row, next.inbox = row, []*message{m}
@@ -311,6 +325,12 @@ func (e *Engine) AddNewOrchestrationEvent(ctx context.Context, id api.InstanceID
 	}
 	if err := e.checkEvent(ev); err != nil {
 		return err
+	}
+	if api.IsEntityID(id) {
+		var err error
+		if id, err = checkEntityEvent(id, ev); err != nil {
+			return err
+		}
 	}
 	for {
 		i, err := e.pin(ctx, string(id))
@@ -342,7 +362,7 @@ func (e *Engine) deliver(ctx context.Context, i *instance, m *message) error {
 		e.mu.Unlock()
 		return nil // dropped: nobody will read it
 	}
-	i.inbox = append(i.inbox, m)
+	i.push(m, e.now())
 	wait := e.makeReady(i)
 	e.mu.Unlock()
 	return e.settleMessage(ctx, i, m, wait, func() *op { return e.messageOp(i, m) })
@@ -404,7 +424,7 @@ func (e *Engine) messageOp(i *instance, m *message) *op {
 				}
 			}
 			var err error
-			m.seq, err = b.store(i.key, m.event)
+			m.seq, err = b.store(e.bear(i, b), m.event)
 			return err
 		},
 		apply: func(err error) {
@@ -414,6 +434,7 @@ func (e *Engine) messageOp(i *instance, m *message) *op {
 			if start != nil {
 				e.applyStart(i, start, err)
 			}
+			e.born(i, err)
 			if err != nil {
 				m.seq = 0
 				e.withdraw(i, m)
@@ -428,6 +449,10 @@ func (e *Engine) messageOp(i *instance, m *message) *op {
 
 // withdraw takes a message back that could not be stored. The mutex is held.
 func (e *Engine) withdraw(i *instance, m *message) {
+	if i.ent != nil {
+		i.remove(map[*message]bool{m: true})
+		return
+	}
 	for n, other := range i.inbox {
 		if other == m {
 			i.inbox = append(i.inbox[:n:n], i.inbox[n+1:]...)

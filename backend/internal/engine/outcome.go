@@ -15,6 +15,7 @@ func (c *turnCommit) apply(err error) {
 	e.leave(i)
 	i.judged()
 	i.row = c.row
+	i.turned++
 	i.start, i.startRow, i.startIn = nil, nil, nil
 	i.retry, i.rest, i.pause, i.again = 0, 0, 0, c.s.NeedsTurn()
 	for _, m := range c.t.msgs {
@@ -117,7 +118,8 @@ func (c *turnCommit) deliver() {
 		if to.gone || to.finished() {
 			continue
 		}
-		to.inbox = append(to.inbox, o.in)
+		e.born(to, nil)
+		to.push(o.in, e.now())
 		if to != c.i {
 			e.makeReady(to)
 			e.arm(to)

@@ -24,6 +24,9 @@ func (e *Engine) row(ctx context.Context, id api.InstanceID) (*store.Instance, e
 	if !e.isOpen() {
 		return nil, backend.ErrNotInitialized
 	}
+	if api.IsEntityID(id) {
+		return nil, fmt.Errorf("%w: %s is the id of an entity", api.ErrInstanceNotFound, id)
+	}
 	row, err := e.st.ByID(ctx, string(id))
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, fmt.Errorf("%w: %s", api.ErrInstanceNotFound, id)
@@ -83,7 +86,7 @@ func (e *Engine) QueryInstances(ctx context.Context, q api.InstanceQuery) (*api.
 		return nil, err
 	}
 	f := store.Filter{
-		IDPrefix: q.IDPrefix, Name: q.Name, ParentID: string(q.ParentID), Payloads: q.Payloads,
+		IDPrefix: q.IDPrefix, NotPrefix: entityPrefix, Name: q.Name, ParentID: string(q.ParentID), Payloads: q.Payloads,
 		Limit: limit + 1, // one more says whether there is another page
 	}
 	if !q.CreatedFrom.IsZero() {

@@ -93,7 +93,9 @@ func (e *Engine) rewound(ctx context.Context, events []*backend.HistoryEvent) (
 		case *protos.HistoryEvent_SubOrchestrationInstanceCreated:
 			created[ev.GetEventId()] = t.SubOrchestrationInstanceCreated.GetInstanceId()
 			last = n
-		case *protos.HistoryEvent_TaskScheduled, *protos.HistoryEvent_TimerCreated, *protos.HistoryEvent_EventSent:
+		case *protos.HistoryEvent_TaskScheduled, *protos.HistoryEvent_TimerCreated, *protos.HistoryEvent_EventSent,
+			*protos.HistoryEvent_EntityOperationCalled, *protos.HistoryEvent_EntityOperationSignaled,
+			*protos.HistoryEvent_EntityLockRequested, *protos.HistoryEvent_EntityUnlockSent:
 			last = n
 		}
 	}

@@ -79,6 +79,10 @@ func (e *Engine) arm(i *instance) {
 	if e.fenced || i.ready || i.turn != nil || i.blocked() {
 		return // its turn, or what frees it, arms it again
 	}
+	if i.ent != nil {
+		e.armEntity(i)
+		return
+	}
 	next := int64(0)
 	if len(i.inbox) > 0 || i.again || i.check {
 		next = i.notBefore()
@@ -145,7 +149,7 @@ func (e *Engine) wakeDue() (cold []int64) {
 		if i.armed == w.Due {
 			i.armed = 0
 		}
-		if i.state == nil && i.turn == nil {
+		if i.state == nil && i.turn == nil && i.ent == nil {
 			i.check = true
 		}
 		e.makeReady(i)
@@ -176,7 +180,7 @@ func (e *Engine) wakeCold(ctx context.Context, key int64) {
 	}
 	e.mu.Lock()
 	if i.key == key && i.row != nil && i.row.Unfinished && i.state == nil && i.turn == nil && i.row.Due <= e.now() {
-		i.check = true
+		i.check = i.ent == nil
 		e.makeReady(i)
 	}
 	e.mu.Unlock()

@@ -15,6 +15,9 @@ import (
 // reports whether a turn that takes its messages is under way or about to start,
 // so that a message may be held. The mutex is held.
 func (e *Engine) makeReady(i *instance) bool {
+	if i.ent != nil {
+		return e.readyEntity(i)
+	}
 	if i.turn != nil {
 		return true
 	}
@@ -66,8 +69,13 @@ func (e *Engine) take(i *instance) {
 }
 
 func (e *Engine) leave(i *instance) {
-	if i.turn != nil {
-		i.turn = nil
+	if i.turn == nil {
+		return
+	}
+	i.turn = nil
+	if i.ent != nil {
+		e.batches--
+	} else {
 		e.turns--
 	}
 }

@@ -271,6 +271,7 @@ func (s *Store) Query(_ context.Context, f store.Filter) ([]*store.Instance, err
 func matches(f store.Filter, r *store.Instance) bool {
 	ok := (len(f.Statuses) == 0 || slices.Contains(f.Statuses, r.Status)) &&
 		strings.HasPrefix(r.ID, f.IDPrefix) && (f.Name == "" || f.Name == r.Name) &&
+		(f.NotPrefix == "" || !strings.HasPrefix(r.ID, f.NotPrefix)) &&
 		(f.ParentID == "" || f.ParentID == r.ParentID) &&
 		(f.CreatedFrom == 0 || r.CreatedAt >= f.CreatedFrom) && (f.CreatedTo == 0 || r.CreatedAt <= f.CreatedTo)
 	if !f.ByCompletion {

@@ -132,6 +132,7 @@ type DueKey struct {
 type Filter struct {
 	Statuses    []int32
 	IDPrefix    string // literal, no pattern characters
+	NotPrefix   string // as IDPrefix: no id that begins so; "" excludes none
 	Name        string
 	CreatedFrom int64 // inclusive, in CreatedAt's unit
 	CreatedTo   int64 // inclusive, in CreatedAt's unit; 0 for no bound

@@ -187,7 +187,8 @@ func (d *driver) compare() {
 	d.same("DueAfter", func(s store.Store) (any, error) { return nonNil(s.DueAfter(ctx, due, limit)) })
 	f := store.Filter{
 		Limit: limit, AfterKey: key / 3, IDPrefix: []string{"", "a", "a%", "a_", "É", "|"}[d.r.IntN(6)],
-		Name: []string{"", "n1"}[d.r.IntN(2)], Payloads: d.r.IntN(2) == 0, ParentID: []string{"", "", "a1"}[d.r.IntN(3)],
+		NotPrefix: []string{"", "", "a", "a1", "|"}[d.r.IntN(5)],
+		Name:      []string{"", "n1"}[d.r.IntN(2)], Payloads: d.r.IntN(2) == 0, ParentID: []string{"", "", "a1"}[d.r.IntN(3)],
 		CreatedFrom: d.r.Int64N(300), CreatedTo: d.r.Int64N(2) * 700,
 	}
 	if d.r.IntN(2) == 0 {
