@@ -27,6 +27,9 @@ type EntityClient interface {
 func (c *backendClient) SignalEntity(
 	ctx context.Context, id api.EntityID, operation string, opts ...api.SignalEntityOptions,
 ) error {
+	if err := id.Check(); err != nil { // before it becomes a text that may mean another
+		return fmt.Errorf("signal %q to entity: %w", operation, err)
+	}
 	req := &protos.SignalEntityRequest{InstanceId: id.String(), Name: operation}
 	for _, f := range opts {
 		if err := f(req); err != nil {

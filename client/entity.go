@@ -16,6 +16,9 @@ import (
 func (c *TaskHubGrpcClient) SignalEntity(
 	ctx context.Context, id api.EntityID, operation string, opts ...api.SignalEntityOptions,
 ) error {
+	if err := id.Check(); err != nil { // before it becomes a text that may mean another
+		return fmt.Errorf("signal %q to entity: %w", operation, err)
+	}
 	req := &protos.SignalEntityRequest{InstanceId: id.String(), Name: operation}
 	for _, f := range opts {
 		if err := f(req); err != nil {
@@ -33,6 +36,9 @@ func (c *TaskHubGrpcClient) SignalEntity(
 func (c *TaskHubGrpcClient) FetchEntityMetadata(
 	ctx context.Context, id api.EntityID, includeState bool,
 ) (*api.EntityMetadata, error) {
+	if err := id.Check(); err != nil {
+		return nil, fmt.Errorf("fetch entity: %w", err)
+	}
 	resp, err := c.hub.GetEntity(ctx, &protos.GetEntityRequest{InstanceId: id.String(), IncludeState: includeState}, anySize)
 	switch {
 	case err != nil:

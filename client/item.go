@@ -29,6 +29,8 @@ func (l *listener) process(s *stream, w *protos.WorkItem) {
 		err = l.turn(s.ctx, r, w.GetCompletionToken())
 	} else if r := w.GetActivityRequest(); r != nil {
 		err = l.activity(s.ctx, r, w.GetCompletionToken())
+	} else if r := w.GetEntityRequestV2(); r != nil {
+		err = l.entity(s.ctx, r, w.GetCompletionToken())
 	} else {
 		err = fmt.Errorf("no code for a work item of type %T", w.GetRequest())
 	}
@@ -176,4 +178,23 @@ func (l *listener) answer(ctx context.Context, send func() error) error {
 		return struct{}{}, err
 	}, backoff.WithBackOff(reconnect()), backoff.WithMaxElapsedTime(0))
 	return err
+}
+
+func (l *listener) entity(ctx context.Context, r *protos.EntityRequest, token string) error {
+	x, ok := l.executor.(backend.EntityExecutor)
+	if !ok {
+		return fmt.Errorf("entity %q: the executor runs no entities", r.GetInstanceId())
+	}
+	result, err := x.ExecuteEntity(ctx, r)
+	if err != nil {
+		return fmt.Errorf("batch of entity %q: %w", r.GetInstanceId(), err)
+	}
+	result.CompletionToken = token
+	if err := l.answer(ctx, func() error {
+		_, err := l.client.hub.CompleteEntityTask(ctx, result)
+		return err
+	}); err != nil {
+		return fmt.Errorf("complete the batch of entity %q: %w", r.GetInstanceId(), err)
+	}
+	return nil
 }

@@ -20,6 +20,7 @@ type listener struct {
 	opts              workerOptions
 	request           *protos.GetWorkItemsRequest
 	turns, activities chan struct{} // slots: a server may send more than it was asked for
+	entities          chan struct{}
 
 	mu       sync.Mutex
 	draining bool
@@ -141,6 +142,8 @@ func (l *listener) accept(s *stream, w *protos.WorkItem) {
 		slots := l.activities
 		if w.GetOrchestratorRequest() != nil {
 			slots = l.turns
+		} else if w.GetEntityRequestV2() != nil {
+			slots = l.entities
 		}
 		select {
 		case slots <- struct{}{}:

@@ -11,9 +11,9 @@ import (
 
 // workerOptions are the settings of a listener.
 type workerOptions struct {
-	orchestrations, activities int
-	drain, silence             time.Duration
-	registeredOnly             bool
+	orchestrations, activities, entities int
+	drain, silence                       time.Duration
+	registeredOnly                       bool
 }
 
 // WorkerOption sets one thing of a work item listener.
@@ -27,6 +27,11 @@ func WithMaxConcurrentOrchestrations(n int) WorkerOption {
 // WithMaxConcurrentActivities limits how many activities run at a time (default 100).
 func WithMaxConcurrentActivities(n int) WorkerOption {
 	return func(o *workerOptions) { o.activities = max(n, 1) }
+}
+
+// WithMaxConcurrentEntities limits how many entities run at a time (default 100).
+func WithMaxConcurrentEntities(n int) WorkerOption {
+	return func(o *workerOptions) { o.entities = max(n, 1) }
 }
 
 // WithDrainTimeout says how long what runs may go on after the listener's
@@ -74,16 +79,18 @@ func (c *TaskHubGrpcClient) RunWorkItemListener(
 }
 
 func (c *TaskHubGrpcClient) listener(r *task.TaskRegistry, opts []WorkerOption) *listener {
-	o := workerOptions{orchestrations: 100, activities: 100, drain: 30 * time.Second, silence: 2 * time.Minute}
+	o := workerOptions{orchestrations: 100, activities: 100, entities: 100, drain: 30 * time.Second, silence: 2 * time.Minute}
 	for _, f := range opts {
 		f(&o)
 	}
 	l := &listener{
 		client: c, executor: task.NewTaskExecutor(r), opts: o, idle: make(chan struct{}),
 		turns: make(chan struct{}, o.orchestrations), activities: make(chan struct{}, o.activities),
+		entities: make(chan struct{}, o.entities),
 		request: &protos.GetWorkItemsRequest{
 			MaxConcurrentOrchestrationWorkItems: int32(o.orchestrations),
 			MaxConcurrentActivityWorkItems:      int32(o.activities),
+			MaxConcurrentEntityWorkItems:        int32(o.entities),
 			Capabilities:                        []protos.WorkerCapability{protos.WorkerCapability_WORKER_CAPABILITY_HISTORY_STREAMING},
 		},
 	}
@@ -107,6 +114,12 @@ func filters(r *task.TaskRegistry) *protos.WorkItemFilters {
 			return nil
 		}
 		f.Activities = append(f.Activities, &protos.ActivityFilter{Name: name})
+	}
+	for _, name := range r.EntityNames() {
+		if name == task.FallbackName {
+			return nil
+		}
+		f.Entities = append(f.Entities, &protos.EntityFilter{Name: name})
 	}
 	return f
 }

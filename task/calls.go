@@ -57,7 +57,10 @@ func WithSubOrchestratorInput(input any) SubOrchestratorOption {
 
 // WithRawSubOrchestratorInput gives the sub-orchestration an input as it is.
 func WithRawSubOrchestratorInput(input string) SubOrchestratorOption {
-	return func(o *callSubOrchestratorOptions) (err error) { o.input, err = raw("sub-orchestration input", input); return err }
+	return func(o *callSubOrchestratorOptions) (err error) {
+		o.input, err = raw("sub-orchestration input", input)
+		return err
+	}
 }
 
 // WithSubOrchestrationInstanceID gives the sub-orchestration an explicit id;

@@ -65,6 +65,9 @@ func (r *TaskRegistry) OrchestratorNames() []string { return names(r, r.orchestr
 // ActivityNames lists the registered names, in order.
 func (r *TaskRegistry) ActivityNames() []string { return names(r, r.activities) }
 
+// EntityNames lists the registered names, in lower case and in order.
+func (r *TaskRegistry) EntityNames() []string { return names(r, r.entities) }
+
 func names[F any](r *TaskRegistry, of map[string]F) []string {
 	r.mu.RLock()
 	defer r.mu.RUnlock()

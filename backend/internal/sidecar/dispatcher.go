@@ -19,8 +19,8 @@ import (
 type Options struct {
 	// PingInterval is after how long a silent stream gets a HealthPing (default 30 s).
 	PingInterval time.Duration
-	// TurnLease is how long a worker may take for an orchestrator's turn before
-	// the turn is offered again (default 2 min). Activities may take any time.
+	// TurnLease is how long a worker may take for an orchestrator's turn, or an entity's
+	// batch, before it is offered again (default 2 min). Activities may take any time.
 	TurnLease time.Duration
 }
 
@@ -268,7 +268,7 @@ func (d *Dispatcher) assign(it *item, s *stream) offer {
 	s.items[it] = struct{}{}
 	s.count[it.key.kind]++
 	it.stopTimer()
-	if it.key.kind == orchestration {
+	if it.key.kind != activity {
 		d.after(it, d.opts.TurnLease, func() {
 			s.late++
 			d.retry(it)

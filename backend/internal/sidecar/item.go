@@ -13,6 +13,7 @@ type kind uint8
 const (
 	orchestration kind = iota
 	activity
+	entity
 	kinds
 )
 
@@ -29,6 +30,7 @@ type item struct {
 	name, version string
 	orchestrator  *protos.OrchestratorRequest // either this
 	activity      *protos.ActivityRequest     // or this
+	entity        *protos.EntityRequest       // or this
 	done          chan answer                 // takes the one answer without blocking
 
 	seq      uint64
@@ -55,9 +57,12 @@ type offer struct {
 
 func (it *item) work(token string) *protos.WorkItem {
 	w := &protos.WorkItem{CompletionToken: token}
-	if it.orchestrator != nil {
+	switch {
+	case it.orchestrator != nil:
 		w.Request = &protos.WorkItem_OrchestratorRequest{OrchestratorRequest: it.orchestrator}
-	} else {
+	case it.entity != nil:
+		w.Request = &protos.WorkItem_EntityRequestV2{EntityRequestV2: it.entity}
+	default:
 		w.Request = &protos.WorkItem_ActivityRequest{ActivityRequest: it.activity}
 	}
 	return w

@@ -3,6 +3,7 @@ package sidecar
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -28,13 +29,17 @@ func newStream(req *protos.GetWorkItemsRequest) *stream {
 	s := &stream{handoff: make(chan offer, 1), end: make(chan struct{}), items: map[*item]struct{}{}}
 	s.limit[orchestration] = int(max(req.GetMaxConcurrentOrchestrationWorkItems(), 0))
 	s.limit[activity] = int(max(req.GetMaxConcurrentActivityWorkItems(), 0))
+	s.limit[entity] = int(max(req.GetMaxConcurrentEntityWorkItems(), 0))
 	if f := req.GetWorkItemFilters(); f != nil {
-		s.filters = [kinds]map[string][]string{{}, {}}
+		s.filters = [kinds]map[string][]string{{}, {}, {}}
 		for _, o := range f.GetOrchestrations() {
 			addFilter(s.filters[orchestration], o.GetName(), o.GetVersions())
 		}
 		for _, a := range f.GetActivities() {
 			addFilter(s.filters[activity], a.GetName(), a.GetVersions())
+		}
+		for _, e := range f.GetEntities() {
+			addFilter(s.filters[entity], strings.ToLower(e.GetName()), nil)
 		}
 	}
 	return s
