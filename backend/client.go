@@ -98,9 +98,6 @@ func (c *backendClient) ScheduleNewOrchestration(
 			return api.EmptyInstanceID, fmt.Errorf("start orchestration %q: %w", name, err)
 		}
 	}
-	if req.GetInstanceId() == "" {
-		req.InstanceId = uuid.NewString()
-	}
 	if err := startInstance(ctx, c.be, req); err != nil {
 		return api.EmptyInstanceID, err
 	}
@@ -126,8 +123,15 @@ func OrchestratorName(orchestrator any) (string, error) {
 	return name, nil
 }
 
-// startInstance stores the instance that req asks for. Without a policy a taken id is refused.
+// startInstance stores the instance that req asks for, and makes an id where it has
+// none. Without a policy a taken id is refused.
 func startInstance(ctx context.Context, be Backend, req *protos.CreateInstanceRequest) (err error) {
+	fresh, _ := be.(FreshCreator)
+	if req.GetInstanceId() != "" {
+		fresh = nil
+	} else {
+		req.InstanceId = uuid.NewString()
+	}
 	start := &HistoryEvent{
 		EventId: -1, Timestamp: timestamppb.Now(),
 		EventType: &protos.HistoryEvent_ExecutionStarted{ExecutionStarted: &protos.ExecutionStartedEvent{
@@ -139,7 +143,9 @@ func startInstance(ctx context.Context, be Backend, req *protos.CreateInstanceRe
 			ParentTraceContext:      req.GetParentTraceContext(),
 		}},
 	}
-	if policy := req.GetOrchestrationIdReusePolicy(); policy == nil {
+	if policy := req.GetOrchestrationIdReusePolicy(); fresh != nil {
+		err = fresh.CreateFreshInstance(ctx, start)
+	} else if policy == nil {
 		err = be.CreateOrchestrationInstance(ctx, start)
 	} else if r, ok := be.(InstanceReplacer); ok {
 		err = r.CreateOrReplaceInstance(ctx, start, policy)

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/google/uuid"
-
 	"github.com/perdure/perdure/api"
 	"github.com/perdure/perdure/api/protos"
 )
@@ -157,7 +155,7 @@ func restart(ctx context.Context, be Backend, id api.InstanceID, newID bool) (ap
 		Version: optionalText(m.Version), Tags: m.Tags, OrchestrationIdReusePolicy: terminalPolicy(),
 	}
 	if newID {
-		req.InstanceId, req.OrchestrationIdReusePolicy = uuid.NewString(), nil
+		req.InstanceId, req.OrchestrationIdReusePolicy = "", nil
 	}
 	if err := startInstance(ctx, be, req); err != nil {
 		return api.EmptyInstanceID, fmt.Errorf("restart %q: %w", id, err)

@@ -13,8 +13,6 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"github.com/google/uuid"
-
 	"github.com/perdure/perdure/api"
 	"github.com/perdure/perdure/api/protos"
 )
@@ -121,9 +119,6 @@ func (s *grpcService) StartInstance(
 func (s *grpcService) prepareStart(req *protos.CreateInstanceRequest) error {
 	if req.GetName() == "" {
 		return fmt.Errorf("%w: the orchestrator has no name", api.ErrInvalidInput)
-	}
-	if req.GetInstanceId() == "" {
-		req.InstanceId = uuid.NewString()
 	}
 	if at := req.GetScheduledStartTimestamp(); at != nil {
 		if err := at.CheckValid(); err != nil {

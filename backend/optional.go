@@ -45,6 +45,13 @@ type (
 		CreateOrReplaceInstance(ctx context.Context, start *HistoryEvent, policy *protos.OrchestrationIdReusePolicy) error
 	}
 
+	// FreshCreator starts an instance whose id was made for it, such as a new
+	// UUID, so that nobody needs to look whether it is taken. One that is taken
+	// all the same is an error.
+	FreshCreator interface {
+		CreateFreshInstance(ctx context.Context, start *HistoryEvent) error
+	}
+
 	// InstanceQuerier lists instances.
 	InstanceQuerier interface {
 		QueryInstances(context.Context, api.InstanceQuery) (*api.InstancePage, error)

@@ -44,6 +44,9 @@ func encode(what string, v any) (s *wrapperspb.StringValue, err error) {
 			s, err = nil, &SerializationError{What: what, GoType: fmt.Sprintf("%T", v), Err: err}
 		}
 	}()
+	if text, ok := encodePlain(v); ok {
+		return wrapperspb.String(text), nil
+	}
 	b, err := json.Marshal(v)
 	if err == nil && !utf8.Valid(b) { // from a json.RawMessage, or a MarshalJSON
 		err = errNotUTF8
@@ -74,6 +77,9 @@ func decode(what string, s *wrapperspb.StringValue, v any) (err error) {
 			err = fmt.Errorf("decode %s into %T: panic: %v", what, v, r)
 		}
 	}()
+	if decodePlain(s.GetValue(), v) {
+		return nil
+	}
 	if err := json.Unmarshal([]byte(s.GetValue()), v); err != nil {
 		return fmt.Errorf("decode %s into %T: %w", what, v, err)
 	}

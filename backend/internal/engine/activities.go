@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/perdure/perdure/api"
@@ -174,9 +173,9 @@ func (e *Engine) CompleteActivityWorkItem(ctx context.Context, wi *backend.Activ
 		e.mu.Unlock()
 		return fmt.Errorf("%w: %s: the result is %T", api.ErrInvalidInput, wi.InstanceID, wi.Result.GetEventType())
 	}
-	if err := encodable(wi.Result); err != nil {
+	if n, err := sizeOf(wi.Result); err != nil {
 		wi.Result = refused(t, "InvalidPayload", fmt.Sprintf("the result cannot be stored: %v", err))
-	} else if n := proto.Size(wi.Result); n > e.opts.MaxPayload+eventOverhead {
+	} else if n > e.opts.MaxPayload+eventOverhead {
 		wi.Result = refused(t, "PayloadTooLarge", fmt.Sprintf("the result has %d bytes, the limit of a payload is %d", n, e.opts.MaxPayload))
 	}
 	delete(e.running, wi.SequenceNumber)

@@ -88,6 +88,7 @@ var (
 	_ backend.WorkItemSelector = (*Engine)(nil)
 	_ backend.InstanceAwaiter  = (*Engine)(nil)
 	_ backend.InstanceReplacer = (*Engine)(nil)
+	_ backend.FreshCreator     = (*Engine)(nil)
 	_ backend.InstanceQuerier  = (*Engine)(nil)
 	_ backend.FinishedLister   = (*Engine)(nil)
 	_ backend.HistoryReader    = (*Engine)(nil)

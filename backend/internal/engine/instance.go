@@ -156,6 +156,19 @@ func (e *Engine) pin(ctx context.Context, id string) (*instance, error) {
 	return i, nil
 }
 
+// pinFresh is pin for an id that no stored instance can have.
+func (e *Engine) pinFresh(ctx context.Context, id string) (*instance, error) {
+	e.mu.Lock()
+	if e.closed || e.byID[id] != nil {
+		e.mu.Unlock()
+		return e.pin(ctx, id)
+	}
+	defer e.mu.Unlock()
+	i := &instance{id: id, pins: 1}
+	e.byID[id] = i
+	return i, nil
+}
+
 // unpin lets go of a pinned instance. It takes the mutex.
 func (e *Engine) unpin(i *instance) {
 	e.mu.Lock()

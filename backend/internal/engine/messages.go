@@ -9,7 +9,6 @@ import (
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/perdure/perdure/api"
 	"github.com/perdure/perdure/api/protos"
@@ -46,30 +45,38 @@ func (e *Engine) checkEvent(ev *backend.HistoryEvent) error {
 	if err := ev.GetTimestamp().CheckValid(); err != nil {
 		return fmt.Errorf("%w: event timestamp: %w", api.ErrInvalidInput, err)
 	}
-	if err := encodable(ev); err != nil {
+	n, err := sizeOf(ev)
+	if err != nil {
 		return fmt.Errorf("%w: the event: %w", api.ErrInvalidInput, err)
 	}
-	if n := proto.Size(ev); n > e.opts.MaxPayload+eventOverhead {
+	if n > e.opts.MaxPayload+eventOverhead {
 		return fmt.Errorf("%w: the event has %d bytes, the limit of a payload is %d", api.ErrInvalidInput, n, e.opts.MaxPayload)
 	}
 	return nil
 }
 
-// encodable refuses an event with a text that is not valid UTF-8: it could not
-// be stored, nor could a turn that it is part of.
-func encodable(ev *backend.HistoryEvent) error {
-	var text *wrapperspb.StringValue
+// sizeOf is the size of an event, roughly where that is cheaper. It refuses
+// one with a text that is not valid UTF-8: it could not be stored, nor could a
+// turn that it is part of.
+func sizeOf(ev *backend.HistoryEvent) (int, error) {
 	switch t := ev.GetEventType().(type) { // what comes often
 	case *protos.HistoryEvent_TaskCompleted:
-		text = t.TaskCompleted.GetResult()
-	default:
-		_, err := proto.Marshal(ev)
-		return err
+		return sizeOfTexts(t.TaskCompleted.GetResult().GetValue())
+	case *protos.HistoryEvent_EventRaised:
+		return sizeOfTexts(t.EventRaised.GetName(), t.EventRaised.GetInput().GetValue())
 	}
-	if !utf8.ValidString(text.GetValue()) {
-		return errors.New("the payload is not valid UTF-8")
+	b, err := proto.Marshal(ev)
+	return len(b), err
+}
+
+func sizeOfTexts(texts ...string) (n int, err error) {
+	for _, s := range texts {
+		n += len(s)
+		if !utf8.ValidString(s) {
+			err = errors.New("a text is not valid UTF-8")
+		}
 	}
-	return nil
+	return n, err
 }
 
 // eventOverhead is what an event may need beside its payload.
@@ -84,6 +91,19 @@ func (e *Engine) CreateOrchestrationInstance(ctx context.Context, ev *backend.Hi
 // policy lists its status.
 func (e *Engine) CreateOrReplaceInstance(
 	ctx context.Context, ev *backend.HistoryEvent, policy *protos.OrchestrationIdReusePolicy,
+) error {
+	return e.start(ctx, ev, policy, e.pin)
+}
+
+// CreateFreshInstance starts an instance without looking whether its id is
+// taken; where it is, the store refuses it.
+func (e *Engine) CreateFreshInstance(ctx context.Context, ev *backend.HistoryEvent) error {
+	return e.start(ctx, ev, nil, e.pinFresh)
+}
+
+func (e *Engine) start(
+	ctx context.Context, ev *backend.HistoryEvent, policy *protos.OrchestrationIdReusePolicy,
+	pin func(context.Context, string) (*instance, error),
 ) error {
 	if !e.isOpen() {
 		return backend.ErrNotInitialized
@@ -106,7 +126,7 @@ func (e *Engine) CreateOrReplaceInstance(
 	if err != nil {
 		return err
 	}
-	i, err := e.pin(ctx, id)
+	i, err := pin(ctx, id)
 	if err != nil {
 		return err
 	}

@@ -44,24 +44,6 @@ func encodeTags(tags map[string]string) ([]byte, error) {
 	return b, nil
 }
 
-// encodeEvents is the form of a history row: each event behind its length.
-func encodeEvents(events []*backend.HistoryEvent) ([]byte, error) {
-	size := 0
-	for _, ev := range events {
-		size += proto.Size(ev) + 4
-	}
-	b := make([]byte, 0, size)
-	opts := proto.MarshalOptions{UseCachedSize: true}
-	for _, ev := range events {
-		b = binary.AppendUvarint(b, uint64(opts.Size(ev)))
-		var err error
-		if b, err = opts.MarshalAppend(b, ev); err != nil {
-			return nil, err
-		}
-	}
-	return b, nil
-}
-
 // decodeEvents reads what encodeEvents wrote; store.ErrCorrupt.
 func decodeEvents(b []byte) ([]*backend.HistoryEvent, error) {
 	var events []*backend.HistoryEvent

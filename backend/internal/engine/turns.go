@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/perdure/perdure/api"
@@ -271,7 +272,7 @@ func (e *Engine) begin(ctx context.Context, i *instance) (*backend.Orchestration
 	e.nextItem++
 	wi := &backend.OrchestrationWorkItem{
 		InstanceID: api.InstanceID(i.id), RetryCount: i.retry, State: i.state,
-		LockedBy: fmt.Sprintf("%s,%d", e.self, e.nextItem), NewEvents: make([]*backend.HistoryEvent, len(t.msgs)),
+		LockedBy: e.self + "," + strconv.FormatInt(e.nextItem, 10), NewEvents: make([]*backend.HistoryEvent, len(t.msgs)),
 	}
 	for n, m := range t.msgs {
 		wi.NewEvents[n] = m.event
