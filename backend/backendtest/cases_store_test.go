@@ -1,8 +1,7 @@
-package backendtest_test
+package backendtest
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -14,7 +13,6 @@ import (
 	"github.com/ncruces/go-sqlite3"
 
 	"github.com/perdure/perdure/api"
-	"github.com/perdure/perdure/api/protos"
 	"github.com/perdure/perdure/backend"
 	"github.com/perdure/perdure/backend/internal/store"
 	"github.com/perdure/perdure/backend/sqlite"
@@ -24,7 +22,7 @@ import (
 func TestC57AForeignLockDelays(t *testing.T) {
 	t.Parallel()
 	file := newFile(t)
-	h := newHost(t, file, orchestrators{"other": other}, activities{"echo": echo})
+	h := newHost(t, sqliteFile(file), orchestrators{"other": other}, activities{"echo": echo})
 	before := h.others()
 	db, err := sqlite3.Open(file)
 	must(t, err)
@@ -59,7 +57,7 @@ func TestC57AForeignLockDelays(t *testing.T) {
 func TestC57AReaderBesideTheEngine(t *testing.T) {
 	t.Parallel()
 	file := newFile(t)
-	h := newHost(t, file, orchestrators{"other": other}, activities{"echo": echo})
+	h := newHost(t, sqliteFile(file), orchestrators{"other": other}, activities{"echo": echo})
 	h.others()()
 	db, err := sqlite3.OpenFlags(file, sqlite3.OPEN_READONLY)
 	must(t, err)
@@ -80,128 +78,15 @@ func TestC57ASecondEngineIsRefused(t *testing.T) {
 	t.Parallel()
 	file := newFile(t)
 	all := orchestrators{"other": other}
-	h := newHost(t, file, all, activities{"echo": echo})
+	h := newHost(t, sqliteFile(file), all, activities{"echo": echo})
 	second := sqlite.NewSqliteBackend(sqlite.NewSqliteOptions(file), &recorder{})
 	if err := second.CreateTaskHub(t.Context()); !errors.Is(err, store.ErrLocked) || !strings.Contains(err.Error(), file) {
 		t.Errorf("second engine: %v", err)
 	}
 	h.others()()
 	h.stop()
-	h = newHost(t, file, all, activities{"echo": echo})
+	h = newHost(t, sqliteFile(file), all, activities{"echo": echo})
 	h.others()()
-}
-
-func TestC63ADamagedInstanceStopsAlone(t *testing.T) {
-	t.Parallel()
-	file := newFile(t)
-	all := orchestrators{"o": func(c *task.OrchestrationContext) (any, error) {
-		c.SetCustomStatus("waits")
-		return nil, c.WaitForSingleEvent("go", -1).Await(nil)
-	}, "other": other}
-	h := newHost(t, file, all, activities{"echo": echo})
-	for _, id := range []api.InstanceID{"good", "bad"} {
-		h.begin("o", api.WithInstanceID(id))
-		h.waits(id)
-	}
-	h.stop()
-	rowEdit(t, file, `UPDATE history SET events = x'ffffffff' WHERE key = (SELECT key FROM instances WHERE id = 'bad')`)
-	h = newHost(t, file, all, activities{"echo": echo})
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-	defer cancel()
-	if err := h.RaiseEvent(ctx, "bad", "go", nil); err != nil {
-		t.Logf("raise to the damaged instance: %v", err)
-	}
-	h.raise("good", "go", nil)
-	h.status("good", api.RUNTIME_STATUS_COMPLETED, 2*time.Second)
-	eventually(t, 5*time.Second, "bad is set aside with a reason", func() bool { return h.fetch("bad").Stalled != "" })
-	if t.Failed() {
-		t.Logf("bad: %+v, log: %q", h.fetch("bad"), h.log.taken())
-	}
-	for range 5 {
-		h.others()()
-	}
-	if n := len(h.log.taken()); n > 10 {
-		t.Errorf("%d lines of log: %q", n, h.log.taken()[:10])
-	}
-}
-
-func TestC64AnInstanceWithoutItsStart(t *testing.T) {
-	t.Parallel()
-	file := newFile(t)
-	all := orchestrators{"wait": waitForever, "other": other}
-	h := newHost(t, file, all, activities{"echo": echo})
-	h.begin("wait", api.WithInstanceID("bad"))
-	h.waits("bad")
-	h.stop()
-	rowEdit(t, file, `DELETE FROM history; DELETE FROM inbox`)
-	h = newHost(t, file, all, activities{"echo": echo})
-	if err := h.RaiseEvent(t.Context(), "bad", "never", nil); err != nil {
-		t.Logf("raise: %v", err)
-	}
-	h.others()()
-	eventually(t, 90*time.Second, "bad has failed or is set aside", func() bool {
-		m := h.fetch("bad")
-		return m.RuntimeStatus == api.RUNTIME_STATUS_FAILED || m.Stalled != ""
-	})
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-	defer cancel()
-	if err := h.ForceTerminate(ctx, "bad"); err != nil {
-		t.Errorf("force terminate: %v", err)
-	}
-	if n, err := h.Purge(ctx, "bad"); n != 1 || err != nil {
-		t.Errorf("purge: %d %v", n, err)
-	}
-}
-
-// poisoned cannot execute one orchestrator.
-type poisoned struct {
-	backend.Executor
-	calls chan struct{}
-}
-
-func (p poisoned) ExecuteOrchestrator(
-	ctx context.Context, id api.InstanceID, old, fresh []*protos.HistoryEvent,
-) (*backend.ExecutionResults, error) {
-	if id == "poison" {
-		p.calls <- struct{}{}
-		return nil, errors.New("this turn never works")
-	}
-	return p.Executor.ExecuteOrchestrator(ctx, id, old, fresh)
-}
-
-func TestC64ATurnThatAlwaysFails(t *testing.T) {
-	t.Parallel()
-	r := task.NewTaskRegistry()
-	must(t, errors.Join(r.AddOrchestratorN("other", other), r.AddActivityN("echo", echo)))
-	h := idleHost(t, newFile(t))
-	ex := poisoned{task.NewTaskExecutor(r), make(chan struct{}, 1000)}
-	h.w = backend.NewTaskHubWorker(h.be,
-		backend.NewOrchestrationWorker(h.be, ex, h.log, backend.WithMaxParallelism(4)),
-		backend.NewActivityTaskWorker(h.be, ex, h.log, backend.WithMaxParallelism(4)), h.log)
-	must(t, h.w.Start(t.Context()))
-	h.begin("other", api.WithInstanceID("poison"))
-	for range 3 {
-		recv(t, ex.calls, "try")
-	}
-	h.others()()
-	began := time.Now()
-	m := h.status("poison", api.RUNTIME_STATUS_FAILED, 90*time.Second) // ten tries, each a second later than the last
-	if !strings.Contains(m.FailureDetails.GetErrorMessage(), "this turn never works") {
-		t.Errorf("failure after %v: %v", time.Since(began), m.FailureDetails)
-	}
-	if n := len(ex.calls); n > 20 {
-		t.Errorf("%d tries", n)
-	}
-}
-
-func TestC64ATurnThatCannotBeStored(t *testing.T) {
-	t.Parallel()
-	h := newHost(t, newFile(t), orchestrators{"other": other, "bad": func(c *task.OrchestrationContext) (any, error) {
-		return nil, c.CallActivity("\xff").Await(nil) // no protobuf string
-	}}, activities{"echo": echo})
-	id := h.begin("bad")
-	h.others()()
-	h.status(id, api.RUNTIME_STATUS_FAILED, 75*time.Second)
 }
 
 const c64File = "PERDURE_BT_C64_FILE"
@@ -209,14 +94,14 @@ const c64File = "PERDURE_BT_C64_FILE"
 func TestC64AnActivityThatKillsTheProcess(t *testing.T) {
 	t.Parallel()
 	file := newFile(t)
-	h := idleHost(t, file)
+	h := idleHost(t, sqliteFile(file))
 	id := h.begin("deadly")
 	h.stop()
 	for round := range 20 {
 		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestC64Child$", "-test.timeout=60s")
 		cmd.Env = append(os.Environ(), c64File+"="+file)
 		if out, err := cmd.CombinedOutput(); err == nil { // it survived: the activity did not run
-			h = idleHost(t, file)
+			h = idleHost(t, sqliteFile(file))
 			h.status(id, api.RUNTIME_STATUS_FAILED, time.Second)
 			return
 		} else if cmd.ProcessState.ExitCode() != 77 {
@@ -232,7 +117,7 @@ func TestC64Child(t *testing.T) {
 	if file == "" {
 		t.Skip("only in a child process")
 	}
-	h := newHost(t, file, orchestrators{"deadly": callA, "other": other}, activities{
+	h := newHost(t, sqliteFile(file), orchestrators{"deadly": callA, "other": other}, activities{
 		"a": func(task.ActivityContext) (any, error) { os.Exit(77); return nil, nil }, "echo": echo,
 	})
 	p, err := h.Query(t.Context(), api.InstanceQuery{Name: "deadly"})
@@ -263,38 +148,9 @@ func TestC66FiveStartsOfAnEmptyFile(t *testing.T) {
 	for _, be := range backends {
 		must(t, be.Stop(context.Background()))
 	}
-	h := newHost(t, file, orchestrators{"other": other}, activities{"echo": echo})
+	h := newHost(t, sqliteFile(file), orchestrators{"other": other}, activities{"echo": echo})
 	h.others()()
 	if n := number(t, file, `SELECT count(*) FROM instances`); n != 10 {
 		t.Error(fmt.Sprint(n, " instances, want 10"))
 	}
-}
-
-func TestC64TextThatCannotBeStored(t *testing.T) {
-	t.Parallel()
-	h := newHost(t, newFile(t), orchestrators{
-		"other": other,
-		"input": func(c *task.OrchestrationContext) (any, error) {
-			return nil, c.CallActivity("echo", task.WithRawActivityInput("\xff")).Await(nil)
-		},
-		"result": func(c *task.OrchestrationContext) (any, error) { return nil, c.CallActivity("result").Await(nil) },
-		"error":  func(c *task.OrchestrationContext) (any, error) { return nil, c.CallActivity("error").Await(nil) },
-		"status": func(c *task.OrchestrationContext) (any, error) {
-			c.SetCustomStatus("half a rune: \xe2\x82")
-			return nil, errors.New("\xe2\x82 in an error")
-		},
-	}, activities{
-		"echo":   echo,
-		"result": func(task.ActivityContext) (any, error) { return json.RawMessage("\"\xff\""), nil },
-		"error":  func(task.ActivityContext) (any, error) { panic(errors.New("\xff in a panic")) },
-	})
-	for name, want := range map[string]string{
-		"input": "UTF-8", "result": "UTF-8", "error": "\uFFFD in a panic", "status": "\uFFFD in an error",
-	} {
-		m := h.status(h.begin(name), api.RUNTIME_STATUS_FAILED, patience)
-		if !strings.Contains(m.FailureDetails.String(), want) {
-			t.Errorf("%s: %v, want %q", name, m.FailureDetails, want)
-		}
-	}
-	h.others()()
 }

@@ -1,6 +1,6 @@
 // Package backendtest_test holds the tests of the whole: schedules of faults
 // and crashes in virtual time, and a real process that is killed.
-package backendtest_test
+package backendtest
 
 import (
 	"context"
@@ -119,7 +119,7 @@ type sim struct {
 	calm  atomic.Bool
 
 	mu       sync.Mutex
-	st       *faultstore.Store
+	st       *Faults
 	client   backend.Client
 	worker   backend.TaskHubWorker
 	subjects []*subject
@@ -178,28 +178,28 @@ func (s *sim) fail(format string, args ...any) {
 }
 
 // fault chooses the fault of a commit of the g-th owner.
-func (s *sim) fault(g, n int) faultstore.Fault {
+func (s *sim) fault(g, n int) Fault {
 	if s.calm.Load() {
-		return faultstore.None
+		return NoFault
 	}
-	f := faultstore.None
+	f := NoFault
 	switch roll := s.roll(fmt.Sprint("fault", g), n) % 200; {
 	case roll < 6:
-		f = faultstore.Fail
+		f = FailBefore
 	case roll < 12:
-		f = faultstore.LoseAnswer
+		f = LoseAnswer
 	case roll < 16:
-		f = faultstore.Unsure
+		f = LoseContact
 	case roll < 18:
-		f = faultstore.Full
+		f = DiskFull
 	case roll < 20:
-		f = faultstore.Die
+		f = Fence
 	case roll < 23:
-		f = faultstore.DieAfter
+		f = FenceAfter
 	case roll < 60:
-		f = faultstore.Slow
+		f = Slow
 	}
-	if f != faultstore.None {
+	if f != NoFault {
 		s.logf("commit %d.%d: fault %d", g, n, f)
 		s.mu.Lock()
 		s.stats.Faults++
@@ -214,9 +214,9 @@ func (s *sim) boot() error {
 	g := s.stats.Crashes
 	roll := s.roll("boot", g)
 	s.mu.Unlock()
-	st := faultstore.New(s.model, time.Duration(1+roll%40)*time.Millisecond, func(n int) faultstore.Fault { return s.fault(g, n) })
+	st := NewFaults(time.Duration(1+roll%40)*time.Millisecond, func(n int) Fault { return s.fault(g, n) })
 	log := simLogger{s: s, g: g}
-	be := engine.New(st, log, engine.Options{MaxResident: roll / 64 % 2 * 40 << 10})
+	be := engine.New(faultstore.New(s.model, st), log, engine.Options{MaxResident: roll / 64 % 2 * 40 << 10})
 	ex := task.NewTaskExecutor(s.reg)
 	w := backend.NewTaskHubWorker(be,
 		backend.NewOrchestrationWorker(be, ex, log, backend.WithMaxParallelism(int32(1+roll/128%4))),

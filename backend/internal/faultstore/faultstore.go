@@ -1,133 +1,122 @@
-// Package faultstore injects faults between an engine and its store, for tests:
-// commits that fail, whose answer is lost, that are slow, a disk that is full
-// for a while, and the death of the owner.
+// Package faultstore does harm to stores, for tests: faults between an engine
+// and its store, and damage to what is stored.
 package faultstore
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
-	"time"
+	"slices"
 
 	"github.com/perdure/perdure/backend/internal/store"
 )
 
-// Fault is what happens to one commit.
-type Fault uint8
-
-// The faults.
-const (
-	None       Fault = iota
-	Fail             // nothing is written
-	LoseAnswer       // the batch is written, and the answer is an error
-	Unsure           // as LoseAnswer, and Committed fails for the time Span besides
-	Full             // nothing is written for the time Span
-	Slow             // the commit takes the time Span
-	Die              // nothing is written, and another owner has taken over
-	DieAfter         // the batch is written, then as Die: the owner never learns of it
-)
-
-// ErrInjected is the error of all faults but Die and DieAfter, which are store.ErrStaleEpoch.
-var ErrInjected = errors.New("injected fault")
+// Seam is what comes between an engine and its store.
+type Seam interface {
+	Commit(ctx context.Context, write func() error) error
+	Verify(ctx context.Context, ask func() (bool, error)) (bool, error)
+	// Dead says that the store is another owner's, and to be left alone.
+	Dead() bool
+}
 
 // Store is a store.Store with faults. One value stands for one owner: a test
 // that crashes an engine makes a new one over the same inner store.
 type Store struct {
 	store.Store
-	choose func(n int) Fault
-	span   time.Duration
-
-	one    sync.Mutex // held over a commit of the inner store, and so by Kill
-	mu     sync.Mutex
-	n      int
-	dead   bool
-	full   time.Time // until when
-	unsure time.Time // until when
+	seam Seam
 }
 
-// New wraps inner. choose picks the fault of the n-th commit, from 0; span is
-// how long those last that last.
-func New(inner store.Store, span time.Duration, choose func(n int) Fault) *Store {
-	return &Store{Store: inner, choose: choose, span: span}
-}
-
-// Kill makes the owner a dead one: each commit from now on is
-// store.ErrStaleEpoch. A commit that is under way is over when Kill returns.
-func (s *Store) Kill() {
-	s.one.Lock()
-	defer s.one.Unlock()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.dead = true
-}
-
-// Dead reports whether the owner was killed, or died by a fault.
-func (s *Store) Dead() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.dead
-}
+// New wraps inner.
+func New(inner store.Store, seam Seam) *Store { return &Store{Store: inner, seam: seam} }
 
 // Commit writes the batch or meets its fault.
 func (s *Store) Commit(ctx context.Context, b *store.Batch) error {
-	s.mu.Lock()
-	f := s.choose(s.n)
-	s.n++
-	now := time.Now()
-	switch {
-	case f == Full && s.full.Before(now):
-		s.full = now.Add(s.span)
-	case f == Unsure:
-		s.unsure = now.Add(s.span)
-	case f == Die:
-		s.dead = true
-	}
-	full := now.Before(s.full)
-	s.mu.Unlock()
-	switch {
-	case full:
-		return fmt.Errorf("%w: the disk is full", ErrInjected)
-	case f == Fail:
-		return fmt.Errorf("%w: not written", ErrInjected)
-	case f == Slow:
-		<-time.After(s.span)
-	}
-	err := s.commit(ctx, b)
-	switch {
-	case err != nil || (f != LoseAnswer && f != Unsure && f != DieAfter):
-		return err
-	case f == DieAfter:
-		s.Kill()
-		return fmt.Errorf("%w: %w", store.ErrStaleEpoch, ErrInjected)
-	}
-	return fmt.Errorf("%w: the answer is lost", ErrInjected)
+	return s.seam.Commit(ctx, func() error { return s.Store.Commit(ctx, damage(b)) })
 }
 
-func (s *Store) commit(ctx context.Context, b *store.Batch) error {
-	s.one.Lock()
-	defer s.one.Unlock()
-	if s.Dead() {
-		return fmt.Errorf("%w: the owner is dead", store.ErrStaleEpoch)
-	}
-	return s.Store.Commit(ctx, damage(b))
-}
-
-// Committed asks the inner store, unless it is Unsure.
+// Committed asks the inner store, or meets its fault.
 func (s *Store) Committed(ctx context.Context, b *store.Batch) (bool, error) {
-	s.mu.Lock()
-	unsure := time.Now().Before(s.unsure)
-	s.mu.Unlock()
-	if unsure {
-		return false, fmt.Errorf("%w: committed or not", ErrInjected)
-	}
-	return s.Store.Committed(ctx, b)
+	return s.seam.Verify(ctx, func() (bool, error) { return s.Store.Committed(ctx, b) })
 }
 
 // Close leaves the inner store alone once it is another owner's.
 func (s *Store) Close() error {
-	if s.Dead() {
+	if s.seam.Dead() {
 		return nil
 	}
 	return s.Store.Close()
+}
+
+// Harm is what happens to the stored history of one instance.
+type Harm uint8
+
+// The kinds of harm.
+const (
+	Unreadable Harm = iota // one garbage record is left of it
+	Lost                   // it is gone, and the messages with it
+	Huge                   // 90 MB are added
+)
+
+// Damage opens the store, which nobody uses, and harms the history of an instance.
+func Damage(ctx context.Context, s store.Store, id string, h Harm) error {
+	_, marks, err := s.Open(ctx)
+	if err != nil {
+		return fmt.Errorf("damage %s: %w", id, err)
+	}
+	row, err := s.ByID(ctx, id)
+	if err == nil {
+		err = harm(ctx, s, marks, row.Key, h)
+	}
+	if err = errors.Join(err, s.Close()); err != nil {
+		return fmt.Errorf("damage %s: %w", id, err)
+	}
+	return nil
+}
+
+func harm(ctx context.Context, s store.Store, m store.Marks, key int64, h Harm) error {
+	b := &store.Batch{Epoch: m.Epoch}
+	if h != Huge {
+		b.Truncate = []store.Truncate{{Key: key, Before: m.LSN + 1}}
+	}
+	var records [][]byte
+	switch h {
+	case Unreadable:
+		records = [][]byte{{0xff, 0xff, 0xff, 0xff}}
+	case Huge:
+		records = slices.Repeat([][]byte{make([]byte, 15_000_000)}, 6)
+	case Lost:
+		msgs, err := s.Inbox(ctx, key)
+		if err != nil {
+			return err
+		}
+		for _, msg := range msgs {
+			b.Consume = append(b.Consume, msg.Seq)
+		}
+	}
+	for n, events := range records {
+		b.History = append(b.History, store.HistoryRow{LSN: m.LSN + int64(n) + 1, Key: key, Events: events})
+	}
+	return s.Commit(ctx, b)
+}
+
+// Messages counts the messages of all inboxes.
+func Messages(ctx context.Context, s store.Store) (int, error) {
+	n := 0
+	for after := int64(0); ; {
+		rows, err := s.Query(ctx, store.Filter{AfterKey: after, Limit: 1000})
+		if err != nil {
+			return 0, fmt.Errorf("count messages: %w", err)
+		}
+		for _, r := range rows {
+			after = r.Key
+			msgs, err := s.Inbox(ctx, r.Key)
+			if err != nil {
+				return 0, fmt.Errorf("count messages: %w", err)
+			}
+			n += len(msgs)
+		}
+		if len(rows) < 1000 {
+			return n, nil
+		}
+	}
 }

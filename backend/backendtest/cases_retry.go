@@ -1,4 +1,4 @@
-package backendtest_test
+package backendtest
 
 import (
 	"errors"
@@ -17,10 +17,10 @@ import (
 func isTimer(e *protos.HistoryEvent) bool { return e.GetTimerCreated() != nil }
 
 // retried calls an activity that fails `fails` times and then returns 7.
-func retried(t *testing.T, file string, fails int32, p *task.RetryPolicy) (h *caseHost, runs *atomic.Int32) {
+func retried(t *testing.T, hub Hub, fails int32, p *task.RetryPolicy) (h *caseHost, runs *atomic.Int32) {
 	t.Helper()
 	runs = &atomic.Int32{}
-	h = newHost(t, file, orchestrators{"o": func(c *task.OrchestrationContext) (any, error) {
+	h = newHost(t, hub, orchestrators{"o": func(c *task.OrchestrationContext) (any, error) {
 		var a, b int
 		x := c.CallActivity("a", task.WithActivityRetryPolicy(p))
 		if err := x.Await(&a); err != nil {
@@ -40,11 +40,10 @@ func retried(t *testing.T, file string, fails int32, p *task.RetryPolicy) (h *ca
 	return h, runs
 }
 
-func TestC30UnusualRetryPolicies(t *testing.T) {
-	t.Parallel()
+func c30UnusualRetryPolicies(t *testing.T, hubs NewHub) {
 	t.Run("half a millisecond", func(t *testing.T) {
 		t.Parallel()
-		h, runs := retried(t, newFile(t), math.MaxInt32, &task.RetryPolicy{MaxAttempts: 3, InitialRetryInterval: 500 * time.Microsecond})
+		h, runs := retried(t, hubs(t), math.MaxInt32, &task.RetryPolicy{MaxAttempts: 3, InitialRetryInterval: 500 * time.Microsecond})
 		h.status(h.begin("o"), api.RUNTIME_STATUS_FAILED, 5*time.Second)
 		if n := runs.Load(); n != 3 {
 			t.Errorf("%d runs, want 3", n)
@@ -52,7 +51,7 @@ func TestC30UnusualRetryPolicies(t *testing.T) {
 	})
 	t.Run("overflow", func(t *testing.T) {
 		t.Parallel()
-		h, runs := retried(t, newFile(t), math.MaxInt32, &task.RetryPolicy{
+		h, runs := retried(t, hubs(t), math.MaxInt32, &task.RetryPolicy{
 			MaxAttempts: 60, InitialRetryInterval: time.Millisecond, BackoffCoefficient: 1e300,
 		})
 		id := h.begin("o")
@@ -70,7 +69,7 @@ func TestC30UnusualRetryPolicies(t *testing.T) {
 	})
 	t.Run("timeout", func(t *testing.T) {
 		t.Parallel()
-		h, runs := retried(t, newFile(t), math.MaxInt32, &task.RetryPolicy{
+		h, runs := retried(t, hubs(t), math.MaxInt32, &task.RetryPolicy{
 			MaxAttempts: 100, InitialRetryInterval: 100 * time.Millisecond, RetryTimeout: 250 * time.Millisecond,
 		})
 		id := h.begin("o")
@@ -94,7 +93,7 @@ func TestC30UnusualRetryPolicies(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newHost(t, "", orchestrators{"o": func(c *task.OrchestrationContext) (any, error) {
+			h := newHost(t, hubs(t), orchestrators{"o": func(c *task.OrchestrationContext) (any, error) {
 				return errors.Is(c.CallActivity("a", task.WithActivityRetryPolicy(p)).Await(nil), task.ErrInvalidRetryPolicy), nil
 			}}, nil)
 			h.output(h.begin("o"), "true")
@@ -102,31 +101,26 @@ func TestC30UnusualRetryPolicies(t *testing.T) {
 	}
 }
 
-func TestC32ATaskHasOneResult(t *testing.T) {
-	t.Parallel()
-	onStores(t, func(t *testing.T, file string) {
-		h, runs := retried(t, file, 1, &task.RetryPolicy{MaxAttempts: 3, InitialRetryInterval: time.Millisecond})
-		h.output(h.begin("o"), "[7,7]")
-		if n := runs.Load(); n != 2 {
-			t.Errorf("%d runs, want 2", n)
-		}
-	})
+func c32ATaskHasOneResult(t *testing.T, hubs NewHub) {
+	hub := hubs(t)
+	h, runs := retried(t, hub, 1, &task.RetryPolicy{MaxAttempts: 3, InitialRetryInterval: time.Millisecond})
+	h.output(h.begin("o"), "[7,7]")
+	if n := runs.Load(); n != 2 {
+		t.Errorf("%d runs, want 2", n)
+	}
 }
 
-func TestC32NoTimerAfterTheLastAttempt(t *testing.T) {
-	t.Parallel()
-	onStores(t, func(t *testing.T, file string) {
-		h, runs := retried(t, file, math.MaxInt32, &task.RetryPolicy{MaxAttempts: 3, InitialRetryInterval: time.Millisecond})
-		id := h.begin("o")
-		h.status(id, api.RUNTIME_STATUS_FAILED, 5*time.Second)
-		if n := h.count(id, isTimer); n != 2 || runs.Load() != 3 {
-			t.Errorf("%d timers and %d runs, want 2 and 3", n, runs.Load())
-		}
-	})
+func c32NoTimerAfterTheLastAttempt(t *testing.T, hubs NewHub) {
+	hub := hubs(t)
+	h, runs := retried(t, hub, math.MaxInt32, &task.RetryPolicy{MaxAttempts: 3, InitialRetryInterval: time.Millisecond})
+	id := h.begin("o")
+	h.status(id, api.RUNTIME_STATUS_FAILED, 5*time.Second)
+	if n := h.count(id, isTimer); n != 2 || runs.Load() != 3 {
+		t.Errorf("%d timers and %d runs, want 2 and 3", n, runs.Load())
+	}
 }
 
-func TestC32RetryHandlers(t *testing.T) {
-	t.Parallel()
+func c32RetryHandlers(t *testing.T, hubs NewHub) {
 	for name, tt := range map[string]struct {
 		f    func(error) bool
 		typ  string
@@ -142,7 +136,7 @@ func TestC32RetryHandlers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var runs atomic.Int32
-			h := newHost(t, newFile(t), orchestrators{"o": func(c *task.OrchestrationContext) (any, error) {
+			h := newHost(t, hubs(t), orchestrators{"o": func(c *task.OrchestrationContext) (any, error) {
 				err := c.CallActivity("a", task.WithActivityRetryPolicy(&task.RetryPolicy{
 					MaxAttempts: 9, InitialRetryInterval: 5 * time.Millisecond, Handle: tt.f,
 				})).Await(nil)
@@ -166,72 +160,70 @@ func TestC32RetryHandlers(t *testing.T) {
 	}
 }
 
-func TestC33RetriedChildren(t *testing.T) {
-	t.Parallel()
+func c33RetriedChildren(t *testing.T, hubs NewHub) {
 	policy := &task.RetryPolicy{MaxAttempts: 3, InitialRetryInterval: time.Millisecond}
-	onStores(t, func(t *testing.T, file string) {
-		var tries, final atomic.Int32
-		h := newHost(t, file, orchestrators{
-			"parent": func(c *task.OrchestrationContext) (any, error) {
-				var v int
-				err := c.CallSubOrchestrator("child", task.WithSubOrchestrationRetryPolicy(policy)).Await(&v)
-				return v, err
-			},
-			"child": func(c *task.OrchestrationContext) (any, error) {
-				if tries.Add(1) < 3 {
-					return nil, errors.New("again")
-				}
-				return 5, nil
-			},
-			"chain": func(c *task.OrchestrationContext) (any, error) {
-				err := c.CallSubOrchestrator("fails", task.WithSubOrchestrationRetryPolicy(policy)).Await(nil)
-				var f *task.TaskFailedError
-				if !errors.As(err, &f) || !f.NonRetriable {
-					return nil, fmt.Errorf("got %w", err)
-				}
-				text := []string{f.Message}
-				for e := errors.Unwrap(f); e != nil; e = errors.Unwrap(e) {
-					if m := e.Error(); m != text[len(text)-1] {
-						text = append(text, m)
-					}
-				}
-				return text, nil
-			},
-			"fails": func(c *task.OrchestrationContext) (any, error) {
-				final.Add(1)
-				return nil, fmt.Errorf("a: %w", fmt.Errorf("b: %w", task.NonRetriable(errors.New("c"))))
-			},
-			"patient": func(c *task.OrchestrationContext) (any, error) {
-				return nil, c.CallSubOrchestrator("wait", task.WithSubOrchestrationRetryPolicy(policy),
-					task.WithSubOrchestrationInstanceID("waiting")).Await(nil)
-			},
-			"wait": waitForever,
-		}, nil)
-		parent := h.begin("parent")
-		h.output(parent, "5")
-		p, err := h.Query(t.Context(), api.InstanceQuery{ParentID: parent})
-		must(t, err)
-		var statuses []string
-		for _, m := range p.Instances {
-			statuses = append(statuses, api.StatusName(m.RuntimeStatus))
-			if h.count(m.InstanceID, func(e *protos.HistoryEvent) bool { return e.GetExecutionStarted() != nil }) != 1 {
-				t.Errorf("%s has no history", m.InstanceID)
+	hub := hubs(t)
+	var tries, final atomic.Int32
+	h := newHost(t, hub, orchestrators{
+		"parent": func(c *task.OrchestrationContext) (any, error) {
+			var v int
+			err := c.CallSubOrchestrator("child", task.WithSubOrchestrationRetryPolicy(policy)).Await(&v)
+			return v, err
+		},
+		"child": func(c *task.OrchestrationContext) (any, error) {
+			if tries.Add(1) < 3 {
+				return nil, errors.New("again")
 			}
+			return 5, nil
+		},
+		"chain": func(c *task.OrchestrationContext) (any, error) {
+			err := c.CallSubOrchestrator("fails", task.WithSubOrchestrationRetryPolicy(policy)).Await(nil)
+			var f *task.TaskFailedError
+			if !errors.As(err, &f) || !f.NonRetriable {
+				return nil, fmt.Errorf("got %w", err)
+			}
+			text := []string{f.Message}
+			for e := errors.Unwrap(f); e != nil; e = errors.Unwrap(e) {
+				if m := e.Error(); m != text[len(text)-1] {
+					text = append(text, m)
+				}
+			}
+			return text, nil
+		},
+		"fails": func(c *task.OrchestrationContext) (any, error) {
+			final.Add(1)
+			return nil, fmt.Errorf("a: %w", fmt.Errorf("b: %w", task.NonRetriable(errors.New("c"))))
+		},
+		"patient": func(c *task.OrchestrationContext) (any, error) {
+			return nil, c.CallSubOrchestrator("wait", task.WithSubOrchestrationRetryPolicy(policy),
+				task.WithSubOrchestrationInstanceID("waiting")).Await(nil)
+		},
+		"wait": waitForever,
+	}, nil)
+	parent := h.begin("parent")
+	h.output(parent, "5")
+	p, err := h.Query(t.Context(), api.InstanceQuery{ParentID: parent})
+	must(t, err)
+	var statuses []string
+	for _, m := range p.Instances {
+		statuses = append(statuses, api.StatusName(m.RuntimeStatus))
+		if h.count(m.InstanceID, func(e *protos.HistoryEvent) bool { return e.GetExecutionStarted() != nil }) != 1 {
+			t.Errorf("%s has no history", m.InstanceID)
 		}
-		if !slices.Equal(statuses, []string{"FAILED", "FAILED", "COMPLETED"}) {
-			t.Errorf("tries: %v", statuses)
-		}
-		if n, err := h.Purge(t.Context(), parent); n != 4 || err != nil {
-			t.Errorf("purge: %d %v", n, err)
-		}
-		h.output(h.begin("chain"), `["a: b: c","b: c","c"]`)
-		if n := final.Load(); n != 1 {
-			t.Errorf("a final error was tried %d times", n)
-		}
-		patient := h.begin("patient")
-		h.waits("waiting")
-		must(t, h.TerminateOrchestration(t.Context(), patient, "stop"))
-		h.status(patient, api.RUNTIME_STATUS_TERMINATED, 5*time.Second)
-		h.status("waiting", api.RUNTIME_STATUS_TERMINATED, 5*time.Second)
-	})
+	}
+	if !slices.Equal(statuses, []string{"FAILED", "FAILED", "COMPLETED"}) {
+		t.Errorf("tries: %v", statuses)
+	}
+	if n, err := h.Purge(t.Context(), parent); n != 4 || err != nil {
+		t.Errorf("purge: %d %v", n, err)
+	}
+	h.output(h.begin("chain"), `["a: b: c","b: c","c"]`)
+	if n := final.Load(); n != 1 {
+		t.Errorf("a final error was tried %d times", n)
+	}
+	patient := h.begin("patient")
+	h.waits("waiting")
+	must(t, h.TerminateOrchestration(t.Context(), patient, "stop"))
+	h.status(patient, api.RUNTIME_STATUS_TERMINATED, 5*time.Second)
+	h.status("waiting", api.RUNTIME_STATUS_TERMINATED, 5*time.Second)
 }

@@ -1,22 +1,18 @@
-package backendtest_test
+package backendtest
 
 import (
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/ncruces/go-sqlite3"
-
 	"github.com/perdure/perdure/api"
 	"github.com/perdure/perdure/api/protos"
 	"github.com/perdure/perdure/backend"
-	"github.com/perdure/perdure/backend/sqlite"
 	"github.com/perdure/perdure/task"
 )
 
@@ -54,58 +50,64 @@ type (
 	activities    = map[string]task.Activity
 )
 
-// caseHost is one engine on a file ("" is in memory), with or without workers.
+// caseHost is one backend on a hub, with or without workers.
 type caseHost struct {
 	backend.Client
-	t    *testing.T
-	file string
-	be   backend.Backend
-	log  *recorder
-	w    backend.TaskHubWorker
+	t   *testing.T
+	hub Hub
+	be  backend.Backend
+	log *recorder
+	w   backend.TaskHubWorker
 }
 
 type hostOption func(*hostOptions)
 
 type hostOptions struct {
 	parallel int32
-	sqlite   sqlite.SqliteOptions
+	Settings
 }
 
 func parallelism(n int32) hostOption { return func(o *hostOptions) { o.parallel = n } }
 
-// idleHost is open, but has no workers.
-func idleHost(t *testing.T, file string, opts ...hostOption) *caseHost {
-	t.Helper()
-	o := newHostOptions(file, opts)
-	log := &recorder{}
-	be := sqlite.NewSqliteBackend(&o.sqlite, log)
-	if err := be.CreateTaskHub(t.Context()); err != nil && !errors.Is(err, backend.ErrTaskHubExists) {
-		t.Fatal(err)
-	}
-	h := &caseHost{Client: backend.NewClient(be), t: t, file: file, be: be, log: log}
-	t.Cleanup(h.stop)
-	return h
-}
+func lockTimes(d time.Duration) hostOption { return func(o *hostOptions) { o.LockTimeout = d } }
 
-func newHostOptions(file string, opts []hostOption) hostOptions {
-	o := hostOptions{parallel: 16, sqlite: *sqlite.NewSqliteOptions(file)}
+func newHostOptions(opts []hostOption) hostOptions {
+	o := hostOptions{parallel: 16}
 	for _, f := range opts {
 		f(&o)
 	}
 	return o
 }
 
-// newHost is an engine that works.
-func newHost(t *testing.T, file string, os orchestrators, as activities, opts ...hostOption) *caseHost {
+// idleHost is open, but has no workers.
+func idleHost(t *testing.T, hub Hub, opts ...hostOption) *caseHost {
 	t.Helper()
-	h := idleHost(t, file, opts...)
+	o := newHostOptions(opts)
+	log := hub.log
+	if log == nil {
+		log = &recorder{}
+	}
+	o.Logger = log
+	be := hub.Open(o.Settings)
+	if err := be.CreateTaskHub(t.Context()); err != nil && !errors.Is(err, backend.ErrTaskHubExists) {
+		t.Fatal(err)
+	}
+	h := &caseHost{Client: backend.NewClient(be), t: t, hub: hub, be: be, log: log}
+	t.Cleanup(h.stop)
+	return h
+}
+
+// newHost is a backend that works.
+func newHost(t *testing.T, hub Hub, os orchestrators, as activities, opts ...hostOption) *caseHost {
+	t.Helper()
+	h := idleHost(t, hub, opts...)
 	h.work(os, as, opts...)
 	return h
 }
 
 func (h *caseHost) work(os orchestrators, as activities, opts ...hostOption) {
 	h.t.Helper()
-	o := newHostOptions(h.file, opts)
+	o := newHostOptions(opts)
 	r := task.NewTaskRegistry()
 	for name, f := range os {
 		must(h.t, r.AddOrchestratorN(name, f))
@@ -143,24 +145,6 @@ func must(t *testing.T, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-func newFile(t *testing.T) string {
-	t.Helper()
-	return filepath.Join(t.TempDir(), "hub.db")
-}
-
-// onStores runs a case on a file and in memory.
-func onStores(t *testing.T, f func(t *testing.T, file string)) {
-	t.Helper()
-	t.Run("file", func(t *testing.T) {
-		t.Parallel()
-		f(t, newFile(t))
-	})
-	t.Run("memory", func(t *testing.T) {
-		t.Parallel()
-		f(t, "")
-	})
 }
 
 func (h *caseHost) begin(name string, opts ...api.NewOrchestrationOptions) api.InstanceID {
@@ -226,27 +210,12 @@ func (h *caseHost) count(id api.InstanceID, f func(*protos.HistoryEvent) bool) i
 	return n
 }
 
-// rowEdit runs SQL on the file of a stopped engine.
-func rowEdit(t *testing.T, file, sql string) {
-	t.Helper()
-	db, err := sqlite3.Open(file)
-	must(t, err)
-	err = db.Exec(sql)
-	must(t, errors.Join(err, db.Close()))
-}
-
-// number reads one number from the file, beside an engine that may run.
-func number(t *testing.T, file, sql string) int {
-	t.Helper()
-	db, err := sqlite3.OpenFlags(file, sqlite3.OPEN_READONLY)
-	must(t, err)
-	must(t, db.BusyTimeout(10*time.Second))
-	s, _, err := db.Prepare(sql)
-	must(t, err)
-	s.Step()
-	n := s.ColumnInt(0)
-	must(t, errors.Join(s.Close(), db.Close()))
-	return n
+// noMessages wants that no stored message is left, where the hub can count them.
+func (h *caseHost) noMessages(d time.Duration) {
+	h.t.Helper()
+	if h.hub.Messages != nil {
+		eventually(h.t, d, "no message left", func() bool { return h.hub.Messages(h.t) == 0 })
+	}
 }
 
 // recv waits for a value.
