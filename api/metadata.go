@@ -99,6 +99,14 @@ type jsonMetadata struct {
 	Output       string       `json:"serializedOutput,omitempty"`
 	CustomStatus string       `json:"serializedCustomStatus,omitempty"`
 	Failure      *jsonFailure `json:"failureDetails,omitempty"`
+
+	Version     string            `json:"version,omitempty"`
+	ExecutionID string            `json:"executionId,omitempty"`
+	ParentID    string            `json:"parentInstanceId,omitempty"`
+	Tags        map[string]string `json:"tags,omitempty"`
+	CompletedAt time.Time         `json:"completedAt,omitzero"`
+	ScheduledAt time.Time         `json:"scheduledStartAt,omitzero"`
+	Stalled     string            `json:"stalled,omitempty"`
 }
 
 type jsonFailure struct {
@@ -110,7 +118,7 @@ type jsonFailure struct {
 }
 
 // MarshalJSON writes id, name, status, createdAt and lastUpdatedAt always
-// (times as RFC 3339 with nanoseconds), payloads and failure details where present.
+// (times as RFC 3339 with nanoseconds), everything else where present.
 func (m *OrchestrationMetadata) MarshalJSON() ([]byte, error) {
 	id, status := string(m.InstanceID), StatusName(m.RuntimeStatus)
 	created, updated := m.CreatedAt.Format(time.RFC3339Nano), m.LastUpdatedAt.Format(time.RFC3339Nano)
@@ -118,6 +126,8 @@ func (m *OrchestrationMetadata) MarshalJSON() ([]byte, error) {
 		ID: &id, Name: &m.Name, Status: &status, CreatedAt: &created, UpdatedAt: &updated,
 		Input: m.SerializedInput, Output: m.SerializedOutput, CustomStatus: m.SerializedCustomStatus,
 		Failure: failureToJSON(m.FailureDetails),
+		Version: m.Version, ExecutionID: m.ExecutionID, ParentID: string(m.ParentInstanceID), Tags: m.Tags,
+		CompletedAt: m.CompletedAt, ScheduledAt: m.ScheduledStartAt, Stalled: m.Stalled,
 	})
 }
 
@@ -150,6 +160,8 @@ func (m *OrchestrationMetadata) UnmarshalJSON(data []byte) error {
 	}
 	*m = *NewOrchestrationMetadata(InstanceID(*j.ID), *j.Name, protos.OrchestrationStatus(status), created, updated,
 		j.Input, j.Output, j.CustomStatus, failureFromJSON(j.Failure))
+	m.Version, m.ExecutionID, m.ParentInstanceID, m.Tags = j.Version, j.ExecutionID, InstanceID(j.ParentID), j.Tags
+	m.CompletedAt, m.ScheduledStartAt, m.Stalled = j.CompletedAt, j.ScheduledAt, j.Stalled
 	return nil
 }
 

@@ -82,6 +82,16 @@ type (
 		RewindInstance(ctx context.Context, id api.InstanceID, reason string) error
 	}
 
+	// Reader reads a task hub that another process may own. It takes no
+	// part in its work and changes nothing.
+	Reader interface {
+		InstanceQuerier
+		HistoryReader
+		// GetOrchestrationMetadata reads one instance; api.ErrInstanceNotFound.
+		GetOrchestrationMetadata(context.Context, api.InstanceID) (*api.OrchestrationMetadata, error)
+		Close() error
+	}
+
 	// HealthReporter says why the backend refuses work; nil while it works.
 	HealthReporter interface {
 		Health() error

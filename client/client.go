@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/google/uuid"
@@ -36,6 +37,15 @@ func NewTaskHubGrpcClient(cc grpc.ClientConnInterface, logger backend.Logger) *T
 	return &TaskHubGrpcClient{
 		cc: cc, hub: protos.NewTaskHubSidecarServiceClient(cc), ops: protos.NewOperationsClient(cc), log: logger,
 	}
+}
+
+// Client is c as a backend.Client.
+func (c *TaskHubGrpcClient) Client() backend.Client { return hub{c} }
+
+// Hello asks the server for a sign of life.
+func (c *TaskHubGrpcClient) Hello(ctx context.Context) error {
+	_, err := c.hub.Hello(ctx, &emptypb.Empty{})
+	return failed(ctx, err)
 }
 
 // failed is what a call returns for the error of its RPC.

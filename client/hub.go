@@ -15,7 +15,7 @@ type hub struct{ *TaskHubGrpcClient }
 // NewClient returns a client of the task hub that is served over cc, which the
 // caller closes. It does what backend.NewClient does in process.
 func NewClient(cc grpc.ClientConnInterface, logger backend.Logger) backend.Client {
-	return hub{NewTaskHubGrpcClient(cc, logger)}
+	return NewTaskHubGrpcClient(cc, logger).Client()
 }
 
 func (h hub) FetchOrchestrationMetadata(

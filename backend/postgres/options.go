@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"regexp"
@@ -155,4 +156,11 @@ func (o *PostgresOptions) name() string {
 func holder() string {
 	host, _ := os.Hostname()
 	return fmt.Sprintf("process %d on %s", os.Getpid(), host)
+}
+
+// OpenReader opens a task hub for reading alone, while other processes may own
+// it: nothing is created, migrated or changed. The caller closes it.
+// backend.ErrTaskHubNotFound where there is none.
+func OpenReader(ctx context.Context, opts *PostgresOptions, logger backend.Logger) (backend.Reader, error) {
+	return engine.OpenReader(ctx, newStore(opts, logger), opts.name())
 }

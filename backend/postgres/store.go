@@ -115,9 +115,11 @@ const closeTimeout = 2 * time.Second
 // shut releases what there is; life is held.
 func (d *db) shut() error {
 	var err error
-	if d.open {
-		d.open = false
+	owner := d.open && d.stop != nil
+	d.open = false
+	if owner {
 		d.stop()
+		d.stop = nil
 		d.wg.Wait()
 		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 		defer cancel()

@@ -44,6 +44,16 @@ func firstSchema() string {
 	return b.String()
 }
 
+// latestVersion is that of the newest migration in this program.
+func latestVersion() (v int64, err error) {
+	names, err := fs.Glob(files, "migrations/*.sql")
+	for _, n := range names {
+		one, nerr := goose.NumericComponent(n)
+		v, err = max(v, one), errors.Join(err, nerr)
+	}
+	return v, err
+}
+
 // migrate brings the file's schema up to date and reports whether it had none.
 func migrate(ctx context.Context, path string) (fresh bool, err error) {
 	pool, err := connectSQL(path)

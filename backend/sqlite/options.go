@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"context"
 	"time"
 
 	"github.com/perdure/perdure/backend"
@@ -51,4 +52,11 @@ func NewSqliteBackend(opts *SqliteOptions, logger backend.Logger) backend.Backen
 		Name: "sqlite::" + opts.FilePath, MaxPayload: opts.MaxPayload, MaxIDLength: opts.MaxIDLength,
 		MaxResident: opts.MaxResident,
 	})
+}
+
+// OpenReader opens a database file for reading alone, while another process
+// may own it: nothing is created, migrated or changed. The caller closes it.
+// backend.ErrTaskHubNotFound where there is none.
+func OpenReader(ctx context.Context, filePath string) (backend.Reader, error) {
+	return engine.OpenReader(ctx, newStore(filePath, false), "sqlite::"+filePath)
 }

@@ -13,13 +13,6 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Exit codes. A second signal, to a server that is stopping, ends it at once.
-const (
-	exitFailed      = 1
-	exitUsage       = 2
-	exitInterrupted = 130
-)
-
 // usageError is a command line that cannot be obeyed.
 type usageError struct{ error }
 
@@ -37,8 +30,20 @@ func newRoot() *cobra.Command {
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newServe())
+	root.AddGroup(&cobra.Group{ID: "hub", Title: "Task hubs:"}, &cobra.Group{ID: "read", Title: "Looking at instances:"},
+		&cobra.Group{ID: "manage", Title: "Changing instances:"})
+	addTo(root, "hub", newServe())
+	addTo(root, "read", newReads()...)
+	addTo(root, "manage", newStart(), newRaise())
+	addTo(root, "manage", newVerbs()...)
 	return root
+}
+
+func addTo(root *cobra.Command, group string, cmds ...*cobra.Command) {
+	for _, c := range cmds {
+		c.GroupID = group
+		root.AddCommand(c)
+	}
 }
 
 // noArgs takes no arguments besides flags.
@@ -64,9 +69,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	fmt.Fprintf(stderr, "perdure: %v\n", err)
 	if usage := (usageError{}); errors.As(err, &usage) {
 		fmt.Fprintf(stderr, "run '%s --help' for usage\n", cmd.CommandPath())
-		return exitUsage
 	}
-	return exitFailed
+	return exitCode(err)
 }
 
 // interruptible ends the context with the first SIGINT or SIGTERM, and the process with the second.

@@ -187,3 +187,12 @@ type Store interface {
 	// Query lists instances.
 	Query(ctx context.Context, f Filter) ([]*Instance, error)
 }
+
+// ReadOpener is the optional interface of a Store that can be read without
+// being owned.
+type ReadOpener interface {
+	// OpenRead opens the hub for reading alone, while another process may own
+	// it. It creates and migrates nothing. Close releases it.
+	// Errors: ErrNotFound, ErrSchemaTooNew.
+	OpenRead(ctx context.Context) error
+}
