@@ -82,7 +82,9 @@ type pendingOp struct {
 }
 
 // CallActivity schedules an activity, given by name or as a function. Refused
-// arguments give a failed task and schedule nothing.
+// arguments give a failed task and schedule nothing. An activity that nobody awaits
+// runs too: also one that is scheduled just before the orchestrator returns. One that is
+// open already when the orchestration ends, in a turn before, is cancelled then.
 func (ctx *OrchestrationContext) CallActivity(activity any, opts ...CallActivityOption) Task {
 	name, err := taskName("activity", activity)
 	var o callActivityOptions

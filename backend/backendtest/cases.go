@@ -9,6 +9,7 @@ func cases() []Test {
 		{"C06ContinueAsNewDropsEventsByDefault", c06ContinueAsNewDropsEventsByDefault},
 		{"C08ChildIDsDifferBetweenGenerations", c08ChildIDsDifferBetweenGenerations},
 		{"C09ActionsBeforeContinueAsNewTakeEffect", c09ActionsBeforeContinueAsNewTakeEffect},
+		{"C09ActionsOfTheLastTurnTakeEffect", c09ActionsOfTheLastTurnTakeEffect},
 		{"C11TerminateWinsInABatch", c11TerminateWinsInABatch},
 		{"C11TerminateRacesATimer", c11TerminateRacesATimer},
 		{"C12TerminateASuspendedInstance", c12TerminateASuspendedInstance},

@@ -288,3 +288,53 @@ func c09ActionsBeforeContinueAsNewTakeEffect(t *testing.T, hubs NewHub) {
 		})
 	}
 }
+
+func c09ActionsOfTheLastTurnTakeEffect(t *testing.T, hubs NewHub) {
+	const n = 10
+	ran, children := make(chan struct{}, 8*n), make(chan struct{}, 8*n)
+	h := newHost(t, hubs(t), orchestrators{
+		"target": func(c *task.OrchestrationContext) (any, error) { return collect(c, 2*n) },
+		"child":  func(c *task.OrchestrationContext) (any, error) { return nil, c.CallActivity("child").Await(nil) },
+		"o": func(c *task.OrchestrationContext) (any, error) {
+			var fails bool
+			if err := c.GetInput(&fails); err != nil {
+				return nil, err
+			}
+			if err := c.CallActivity("nothing").Await(nil); err != nil {
+				return nil, err
+			}
+			c.CallActivity("log")
+			c.CallActivity("log")
+			c.CallSubOrchestrator("child")
+			if err := c.SendEvent("target", "A", 7); err != nil {
+				return nil, err
+			}
+			if fails {
+				return nil, errors.New("in the end")
+			}
+			return "end", nil
+		},
+	}, activities{
+		"nothing": func(task.ActivityContext) (any, error) { return nil, nil },
+		"log":     func(task.ActivityContext) (any, error) { ran <- struct{}{}; return nil, nil },
+		"child":   func(task.ActivityContext) (any, error) { children <- struct{}{}; return nil, nil },
+	})
+	h.begin("target", api.WithInstanceID("target"))
+	for k := range 2 * n {
+		h.begin("o", api.WithInput(k%2 == 0), api.WithInstanceID(api.InstanceID(fmt.Sprint("o", k))))
+	}
+	for range 4 * n {
+		recv(t, ran, "activity of a last turn")
+	}
+	for range 2 * n {
+		recv(t, children, "child of a last turn")
+	}
+	h.end("target", patience)
+	for k := range 2 * n {
+		want := api.RUNTIME_STATUS_COMPLETED
+		if k%2 == 0 {
+			want = api.RUNTIME_STATUS_FAILED
+		}
+		h.status(api.InstanceID(fmt.Sprint("o", k)), want, patience)
+	}
+}

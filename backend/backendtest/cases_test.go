@@ -45,6 +45,7 @@ func TestC06ContinueAsNewKeepsABurst(t *testing.T)             { onStores(t) }
 func TestC06ContinueAsNewDropsEventsByDefault(t *testing.T)    { onStores(t) }
 func TestC08ChildIDsDifferBetweenGenerations(t *testing.T)     { onStores(t) }
 func TestC09ActionsBeforeContinueAsNewTakeEffect(t *testing.T) { onStores(t) }
+func TestC09ActionsOfTheLastTurnTakeEffect(t *testing.T)       { onStores(t) }
 func TestC11TerminateWinsInABatch(t *testing.T)                { onStores(t) }
 func TestC11TerminateRacesATimer(t *testing.T)                 { onStores(t) }
 func TestC12TerminateASuspendedInstance(t *testing.T)          { onStores(t) }

@@ -37,8 +37,9 @@ type turnCommit struct {
 	write  bool            // the row changed
 	out    []outgoing
 	self   []*message // messages to the instance itself, made by build
-	kept   []*task    // tasks of the execution that ended by continue-as-new
+	kept   []*task    // tasks that outlive their execution, those handed out or queued before first
 	keptAt []int64
+	queued int      // how many of them were
 	start  *message // the create that this turn makes durable
 	orphan bool     // the engine was closed meanwhile: nobody holds the state
 }
@@ -189,7 +190,7 @@ func (c *turnCommit) build(b *builder) error {
 	if c.s.ContinuedAsNew() || c.s.IsCompleted() {
 		i.sealed, i.ends = b, c.s.IsCompleted()
 	}
-	if c.s.ContinuedAsNew() && !c.terminated() {
+	if (c.s.ContinuedAsNew() || c.s.IsCompleted()) && !c.terminated() {
 		if err := c.detach(b); err != nil {
 			return err
 		}
@@ -295,15 +296,24 @@ func (c *turnCommit) due() int64 {
 	return next
 }
 
-// detach keeps the open activities of the execution that ended by
-// continue-as-new: each gets a record, and its result will be ignored.
-// Results that wait for that execution are dropped.
+// detach keeps the activities that outlive their execution: the open ones where
+// it ended by continue-as-new, and those that its last turn scheduled where the
+// orchestration ended. Each gets a record, and its result will be ignored.
+// Results that wait for an execution that continued as new are dropped.
 func (c *turnCommit) detach(b *builder) error {
-	for _, t := range c.i.tasks {
-		c.kept = append(c.kept, t)
+	if c.s.ContinuedAsNew() {
+		for _, t := range c.i.tasks {
+			c.kept = append(c.kept, t)
+		}
 	}
+	c.queued = len(c.kept)
 	for _, d := range c.s.DetachedTasks() {
 		c.kept = append(c.kept, &task{inst: c.i, event: d.Event, exec: d.ExecutionID})
+	}
+	if c.s.IsCompleted() {
+		for _, ev := range c.s.PendingTasks() {
+			c.kept = append(c.kept, &task{inst: c.i, event: ev, exec: c.s.ExecutionID()})
+		}
 	}
 	for _, t := range c.kept {
 		seq, err := b.store(c.i.key, t.event)
@@ -313,7 +323,7 @@ func (c *turnCommit) detach(b *builder) error {
 		c.keptAt = append(c.keptAt, seq)
 	}
 	for _, m := range c.i.inbox {
-		if isResult(m.event) {
+		if c.s.ContinuedAsNew() && isResult(m.event) {
 			b.consume(m.seq)
 		}
 	}

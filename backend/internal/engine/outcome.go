@@ -28,6 +28,8 @@ func (c *turnCommit) apply(err error) {
 	if c.s.IsCompleted() {
 		if c.s.ContinuedAsNew() && !c.terminated() {
 			c.renew()
+		} else {
+			c.keep()
 		}
 		e.end(i, c.terminated())
 		e.settle(i)
@@ -71,13 +73,7 @@ func (c *turnCommit) renew() {
 	e.resident += residentBase - i.bytes
 	i.bytes = residentBase
 	i.tasks, i.timers = nil, nil
-	for n, t := range c.kept {
-		t.detached = c.keptAt[n]
-		i.kept = append(i.kept, t)
-		if n >= len(c.kept)-len(c.s.DetachedTasks()) { // scheduled in this very turn
-			e.offerTask(t)
-		}
-	}
+	c.keep()
 	kept := i.inbox[:0]
 	for _, m := range i.inbox {
 		if isResult(m.event) {
@@ -91,6 +87,17 @@ func (c *turnCommit) renew() {
 		kept = append(kept, m)
 	}
 	i.inbox = kept
+}
+
+// keep lets the activities go on that outlive their execution.
+func (c *turnCommit) keep() {
+	for n, t := range c.kept {
+		t.detached = c.keptAt[n]
+		c.i.kept = append(c.i.kept, t)
+		if n >= c.queued { // scheduled in this very turn
+			c.e.offerTask(t)
+		}
+	}
 }
 
 // deliver hands the turn's messages, which are durable now, to their targets.
