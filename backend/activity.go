@@ -32,7 +32,16 @@ func (p *activityProcessor) awaitWorkItem(ctx context.Context) (WorkItem, error)
 	if !ok {
 		return nil, errors.ErrUnsupported
 	}
-	wi, err := a.AwaitActivityWorkItem(ctx)
+	await := a.AwaitActivityWorkItem
+	if s, ok := a.(WorkItemSelector); ok {
+		if d, ok := p.exec.(demander); ok {
+			_, demand := d.demand()
+			await = func(ctx context.Context) (*ActivityWorkItem, error) {
+				return selectWorkItem(ctx, demand, s.SelectActivityWorkItem)
+			}
+		}
+	}
+	wi, err := await(ctx)
 	if wi == nil {
 		return nil, err
 	}

@@ -90,6 +90,8 @@ type OrchestrationWorkItem struct {
 	RetryCount int32
 	State      *OrchestrationRuntimeState
 	Properties map[string]interface{}
+
+	unbegun bool // nobody has begun it: to give it back is no attempt
 }
 
 // Description names the item for people: "<id> (<n> event(s))".

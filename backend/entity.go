@@ -14,7 +14,6 @@ import (
 
 	"github.com/perdure/perdure/api"
 	"github.com/perdure/perdure/api/protos"
-	"github.com/perdure/perdure/backend/internal/sidecar"
 )
 
 // EntityWorkItem is one batch of operations of one entity.
@@ -113,7 +112,7 @@ func (p *entityProcessor) ProcessWorkItem(ctx context.Context, item WorkItem) (e
 	var final *finalFailure
 	switch {
 	case errors.As(err, &final):
-	case ctx.Err() == nil && !errors.Is(err, sidecar.ErrDraining) && wi.RetryCount+1 >= maxTurnAttempts:
+	case ctx.Err() == nil && !notBegun(err) && wi.RetryCount+1 >= maxTurnAttempts:
 		final = &finalFailure{&protos.TaskFailureDetails{
 			ErrorType:      "EntityPoisoned",
 			ErrorMessage:   fmt.Sprintf("the batch failed %d times, the last time with: %v", wi.RetryCount+1, err),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -19,9 +20,11 @@ import (
 type grpcExecutor struct {
 	be        Backend
 	log       Logger
+	options   sidecar.Options
 	work      *sidecar.Dispatcher
 	onConnect func(context.Context) error
 	shutdown  <-chan any
+	oversize  oversize
 }
 
 type grpcExecutorOptions func(*grpcExecutor)
@@ -38,14 +41,30 @@ func WithStreamShutdownChannel(c <-chan any) grpcExecutorOptions {
 	return func(e *grpcExecutor) { e.shutdown = c }
 }
 
+// WithWorkItemLeases has a turn or an activity that was not answered in time be
+// offered again; 0 leaves the default: two minutes for a turn, for ever for an activity.
+func WithWorkItemLeases(turn, activity time.Duration) grpcExecutorOptions {
+	return func(e *grpcExecutor) { e.options.TurnLease, e.options.ActivityLease = turn, activity }
+}
+
+// WithMaxWorkItemSize sets the largest message, in bytes, that every worker
+// accepts (default 4 MiB, that of gRPC). A longer history is left to workers that
+// can stream it; an instance whose workers cannot is stalled.
+func WithMaxWorkItemSize(bytes int) grpcExecutorOptions {
+	return func(e *grpcExecutor) {
+		e.options.MaxMessage = max(bytes-(4<<20-sidecar.DefaultMaxMessage), 1)
+	}
+}
+
 // NewGrpcExecutor returns an executor that hands work to the workers connected
 // to grpcServer, where it registers the TaskHubSidecarService, and the
 // Operations service that Perdure's own clients use besides. The server should accept large messages (grpc.MaxRecvMsgSize): not all SDKs split them.
 func NewGrpcExecutor(grpcServer *grpc.Server, be Backend, logger Logger, opts ...grpcExecutorOptions) Executor {
-	e := &grpcExecutor{be: be, log: logger, work: sidecar.NewDispatcher(sidecar.Options{})}
+	e := &grpcExecutor{be: be, log: logger}
 	for _, f := range opts {
 		f(e)
 	}
+	e.work = sidecar.NewDispatcher(e.options)
 	protos.RegisterTaskHubSidecarServiceServer(grpcServer, &grpcService{grpcExecutor: e, patience: unknownPatience})
 	protos.RegisterOperationsServer(grpcServer, &operations{be: be})
 	return e
@@ -84,7 +103,7 @@ func (e *grpcExecutor) ExecuteOrchestrator(
 		}),
 	})
 	if err != nil {
-		return nil, err
+		return nil, e.oversize.remember(iid, err)
 	}
 	return &ExecutionResults{Response: r}, nil
 }
@@ -111,12 +130,8 @@ func (e *grpcExecutor) ExecuteActivity(
 	}
 	info, _ := ActivityInfoFromContext(ctx)
 	version := task.GetVersion().GetValue()
-	if task.GetVersion() == nil && e.work.NeedsVersion() {
-		m, err := e.be.GetOrchestrationMetadata(ctx, iid)
-		if err != nil {
-			return nil, fmt.Errorf("version of %q: %w", iid, err)
-		}
-		version = m.Version // filters take an unversioned activity for one of its orchestration's version
+	if task.GetVersion() == nil {
+		version = info.Version // filters take an unversioned activity for one of its orchestration's version
 	}
 	r, err := e.work.Activity(ctx, version, &protos.ActivityRequest{
 		Name: task.GetName(), Version: task.GetVersion(), Input: task.GetInput(), Tags: task.GetTags(),

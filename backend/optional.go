@@ -92,6 +92,16 @@ type (
 		Close() error
 	}
 
+	// InstanceStaller sets instances aside with a reason that people can read.
+	InstanceStaller interface {
+		// StallInstance ends the item's turn, which counts as no attempt, and
+		// gives the instance no other until it is revived.
+		StallInstance(ctx context.Context, wi *OrchestrationWorkItem, reason string) error
+		// ReviveInstance lets a stalled instance go on; api.ErrInstanceNotFound.
+		// One that is not stalled is left as it is.
+		ReviveInstance(ctx context.Context, id api.InstanceID) error
+	}
+
 	// HealthReporter says why the backend refuses work; nil while it works.
 	HealthReporter interface {
 		Health() error

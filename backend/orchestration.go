@@ -11,7 +11,6 @@ import (
 
 	"github.com/perdure/perdure/api"
 	"github.com/perdure/perdure/api/protos"
-	"github.com/perdure/perdure/backend/internal/sidecar"
 )
 
 const (
@@ -56,7 +55,16 @@ func (p *orchestrationProcessor) awaitWorkItem(ctx context.Context) (WorkItem, e
 	if !ok {
 		return nil, errors.ErrUnsupported
 	}
-	wi, err := a.AwaitOrchestrationWorkItem(ctx)
+	await := a.AwaitOrchestrationWorkItem
+	if s, ok := a.(WorkItemSelector); ok {
+		if d, ok := p.exec.(demander); ok {
+			demand, _ := d.demand()
+			await = func(ctx context.Context) (*OrchestrationWorkItem, error) {
+				return selectWorkItem(ctx, demand, s.SelectOrchestrationWorkItem)
+			}
+		}
+	}
+	wi, err := await(ctx)
 	if wi == nil {
 		return nil, err
 	}
@@ -83,8 +91,16 @@ func (p *orchestrationProcessor) ProcessWorkItem(ctx context.Context, item WorkI
 		return p.fail(wi, "OrchestrationPoisoned", fmt.Sprintf("the turn was tried %d times and never stored", wi.RetryCount))
 	}
 	err := p.run(ctx, wi, now)
-	counts := ctx.Err() == nil && !errors.Is(err, sidecar.ErrDraining)
-	if err != nil && counts && wi.RetryCount+1 >= maxTurnAttempts {
+	wi.unbegun = notBegun(err)
+	if st, ok := p.be.(InstanceStaller); ok {
+		if stall := (*stallError)(nil); errors.As(err, &stall) {
+			if err := st.StallInstance(ctx, wi, stall.Error()); err != nil {
+				return err
+			}
+			return fmt.Errorf("%w: %s is stalled", ErrWorkItemLockLost, wi.InstanceID)
+		}
+	}
+	if err != nil && ctx.Err() == nil && !wi.unbegun && wi.RetryCount+1 >= maxTurnAttempts {
 		p.log.Errorf("%s: failed after %d attempts: %v", wi.InstanceID, wi.RetryCount+1, err)
 		return p.fail(wi, "OrchestrationPoisoned", fmt.Sprintf("the turn failed %d times, the last time with: %v", wi.RetryCount+1, err))
 	}
@@ -190,6 +206,10 @@ func (p *orchestrationProcessor) CompleteWorkItem(ctx context.Context, wi WorkIt
 	return p.be.CompleteOrchestrationWorkItem(ctx, wi.(*OrchestrationWorkItem))
 }
 
-func (p *orchestrationProcessor) AbandonWorkItem(ctx context.Context, wi WorkItem) error {
-	return p.be.AbandonOrchestrationWorkItem(ctx, wi.(*OrchestrationWorkItem))
+func (p *orchestrationProcessor) AbandonWorkItem(ctx context.Context, item WorkItem) error {
+	wi := item.(*OrchestrationWorkItem)
+	if s, ok := p.be.(WorkItemSelector); ok && wi.unbegun {
+		return s.ReturnOrchestrationWorkItem(ctx, wi)
+	}
+	return p.be.AbandonOrchestrationWorkItem(ctx, wi)
 }

@@ -7,8 +7,6 @@ import (
 	"runtime/debug"
 	"sync"
 	"time"
-
-	"github.com/perdure/perdure/backend/internal/sidecar"
 )
 
 // TaskWorker fetches work items and processes them, several at a time.
@@ -236,7 +234,7 @@ func (w *taskWorker) handle(ctx context.Context, wi WorkItem) {
 		w.log.Debugf("%s: %s: dropped: %v", w.p.Name(), wi.Description(), err)
 		return
 	} else if err != nil {
-		if ctx.Err() == nil && !errors.Is(err, sidecar.ErrDraining) {
+		if ctx.Err() == nil && !notBegun(err) {
 			w.log.Errorf("%s: %s: %v", w.p.Name(), wi.Description(), err)
 		}
 		w.abandon(ctx, wi)

@@ -30,6 +30,9 @@ type Options struct {
 	OnReady func()
 	// Log takes what the server has to say (default slog's default logger).
 	Log backend.Logger
+
+	// A peer that is silently gone is found after the sum of these.
+	keepaliveTime, keepaliveTimeout time.Duration
 }
 
 // maxOpenItems bounds how many turns and how many activities wait for a remote worker at a time.
@@ -40,6 +43,8 @@ func (o Options) withDefaults() Options {
 	o.HTTP = cmp.Or(o.HTTP, "127.0.0.1:4002")
 	o.Drain = cmp.Or(o.Drain, 10*time.Second)
 	o.MaxMessage = cmp.Or(o.MaxMessage, 64<<20)
+	o.keepaliveTime = cmp.Or(o.keepaliveTime, 20*time.Second)
+	o.keepaliveTimeout = cmp.Or(o.keepaliveTimeout, 10*time.Second)
 	if o.Log == nil {
 		o.Log = backend.DefaultLogger()
 	}
@@ -82,8 +87,8 @@ func (s *Server) HTTPAddr() string { return s.httpAddr.Addr().String() }
 func (s *Server) Run(ctx context.Context) error {
 	rpc := grpc.NewServer(
 		grpc.MaxRecvMsgSize(s.opts.MaxMessage), grpc.MaxSendMsgSize(s.opts.MaxMessage),
-		// A peer that is silently gone is found in half a minute; peers may ask as often as they like.
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 20 * time.Second, Timeout: 10 * time.Second}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: s.opts.keepaliveTime, Timeout: s.opts.keepaliveTimeout}),
+		// Peers may ask as often as they like: SDKs, and the proxies before them, differ.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 	)
 	executor := backend.NewGrpcExecutor(rpc, s.be, s.opts.Log)

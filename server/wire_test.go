@@ -73,7 +73,11 @@ func (w *wireWorker) run(ctx context.Context, item *protos.WorkItem) error {
 		w.seen(item)
 	}
 	if r := item.GetOrchestratorRequest(); r != nil {
-		events := append(r.GetPastEvents(), r.GetNewEvents()...)
+		events, err := w.past(ctx, r)
+		if err != nil {
+			return err
+		}
+		events = append(events, r.GetNewEvents()...)
 		name := ""
 		for _, e := range events {
 			if s := e.GetExecutionStarted(); s != nil {
@@ -84,7 +88,7 @@ func (w *wireWorker) run(ctx context.Context, item *protos.WorkItem) error {
 		if s := w.scripts[name]; s != nil {
 			actions = s(events)
 		}
-		_, err := w.client.CompleteOrchestratorTask(ctx, &protos.OrchestratorResponse{
+		_, err = w.client.CompleteOrchestratorTask(ctx, &protos.OrchestratorResponse{
 			InstanceId: r.GetInstanceId(), CompletionToken: item.GetCompletionToken(), Actions: actions,
 		})
 		return err
@@ -105,6 +109,30 @@ func (w *wireWorker) run(ctx context.Context, item *protos.WorkItem) error {
 		return err
 	}
 	return nil
+}
+
+// past is the history before a turn, read from the server where it was too long to send.
+func (w *wireWorker) past(ctx context.Context, r *protos.OrchestratorRequest) ([]*protos.HistoryEvent, error) {
+	if !r.GetRequiresHistoryStreaming() {
+		return r.GetPastEvents(), nil
+	}
+	stream, err := w.client.StreamInstanceHistory(ctx, &protos.StreamInstanceHistoryRequest{
+		InstanceId: r.GetInstanceId(), ExecutionId: r.GetExecutionId(), ForWorkItemProcessing: true,
+	})
+	if err != nil {
+		return nil, err
+	}
+	var events []*protos.HistoryEvent
+	for {
+		chunk, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return events, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		events = append(events, chunk.GetEvents()...)
+	}
 }
 
 // steps is an orchestrator that does one thing after the other and returns output.

@@ -93,6 +93,7 @@ var (
 	_ backend.FinishedLister   = (*Engine)(nil)
 	_ backend.HistoryReader    = (*Engine)(nil)
 	_ backend.InstanceManager  = (*Engine)(nil)
+	_ backend.InstanceStaller  = (*Engine)(nil)
 	_ backend.HealthReporter   = (*Engine)(nil)
 	_ backend.EntityBackend    = (*Engine)(nil)
 	_ backend.EntityQuerier    = (*Engine)(nil)

@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/perdure/perdure/api"
+	"github.com/perdure/perdure/api/protos"
 	"github.com/perdure/perdure/backend"
 	"github.com/perdure/perdure/backend/internal/store"
 )
@@ -257,7 +261,7 @@ func (e *Engine) begin(ctx context.Context, i *instance) (*backend.Orchestration
 		i.bytes = residentBase
 	}
 	t := i.turn
-	t.msgs, i.inbox = i.inbox, nil
+	t.msgs, i.inbox = e.portion(i.inbox)
 	i.check = false
 	now := time.Now()
 	for _, ev := range i.dueTimers(now.UnixMicro()) {
@@ -279,6 +283,34 @@ func (e *Engine) begin(ctx context.Context, i *instance) (*backend.Orchestration
 	}
 	t.item = wi
 	return wi, nil
+}
+
+// portion is what one turn takes of the messages: all, but no more than a
+// message to a remote worker can hold.
+func (e *Engine) portion(inbox []*message) (now, later []*message) {
+	bytes := 0
+	for n, m := range inbox {
+		if bytes += payloadSize(m.event); n > 0 && bytes > e.opts.MaxPayload {
+			return inbox[:n:n], slices.Clone(inbox[n:])
+		}
+	}
+	return inbox, nil
+}
+
+// payloadSize is roughly the size of an event, cheaper than to encode it.
+func payloadSize(ev *backend.HistoryEvent) int {
+	const rest = 64
+	switch t := ev.GetEventType().(type) {
+	case *protos.HistoryEvent_TaskCompleted:
+		return rest + len(t.TaskCompleted.GetResult().GetValue())
+	case *protos.HistoryEvent_EventRaised:
+		return rest + len(t.EventRaised.GetName()) + len(t.EventRaised.GetInput().GetValue())
+	case *protos.HistoryEvent_SubOrchestrationInstanceCompleted:
+		return rest + len(t.SubOrchestrationInstanceCompleted.GetResult().GetValue())
+	case *protos.HistoryEvent_TimerFired:
+		return rest
+	}
+	return proto.Size(ev)
 }
 
 // GetOrchestrationRuntimeState returns the state of the item's instance.

@@ -19,10 +19,19 @@ import (
 type Options struct {
 	// PingInterval is after how long a silent stream gets a HealthPing (default 30 s).
 	PingInterval time.Duration
+	// MaxMessage is the largest request, in bytes, that every worker takes
+	// (default 4 MiB less some room). The history of a larger one is left to
+	// the workers to read, as far as they can.
+	MaxMessage int
 	// TurnLease is how long a worker may take for an orchestrator's turn, or an entity's
-	// batch, before it is offered again (default 2 min). Activities may take any time.
+	// batch, before it is offered again (default 2 min).
 	TurnLease time.Duration
+	// ActivityLease is the same for activities; 0 lets them take any time.
+	ActivityLease time.Duration
 }
+
+// DefaultMaxMessage leaves room, in the 4 MiB that gRPC accepts by default, for what surrounds a request.
+const DefaultMaxMessage = 4<<20 - 16<<10
 
 // An abandoned item goes to other workers at once; those that abandoned it see
 // it again after a rest that doubles from restMin to restMax.
@@ -31,8 +40,9 @@ const (
 	restMax = 30 * time.Second
 )
 
-// ErrDraining says that no worker will run the item any more.
-var ErrDraining = errors.New("no work is handed out any more")
+// ErrNotBegun says that no worker has begun the item and none that is connected
+// will: it may be handed out again later.
+var ErrNotBegun = errors.New("no worker for it is connected")
 
 // Dispatcher hands work items to the connected workers and their answers to
 // the callers. It runs no goroutine of its own.
@@ -50,24 +60,35 @@ type Dispatcher struct {
 	keys    map[key]*item // the newest item of each key
 
 	draining bool
+	demand   [kinds]*demand
 }
 
 // NewDispatcher returns a Dispatcher without workers.
 func NewDispatcher(opts Options) *Dispatcher {
 	opts.PingInterval = cmp.Or(opts.PingInterval, 30*time.Second)
+	opts.MaxMessage = cmp.Or(opts.MaxMessage, DefaultMaxMessage)
 	opts.TurnLease = cmp.Or(opts.TurnLease, 2*time.Minute)
-	return &Dispatcher{opts: opts, prefix: rand.Text() + "-", tokens: map[string]*item{}, keys: map[key]*item{}}
+	d := &Dispatcher{opts: opts, prefix: rand.Text() + "-", tokens: map[string]*item{}, keys: map[key]*item{}}
+	for k := range d.demand {
+		d.demand[k] = &demand{}
+	}
+	return d
 }
 
 // Orchestrator has a worker run a turn. It returns ctx.Err() where ctx ends
-// first, ErrDraining where no worker has begun it when Drain is called.
+// first, ErrNotBegun after Drain, and where nobody hosts the item if Demand is used.
+// An OversizeError says that those who host it cannot take so large a message.
 func (d *Dispatcher) Orchestrator(
 	ctx context.Context, name, version string, req *protos.OrchestratorRequest,
 ) (*protos.OrchestratorResponse, error) {
-	r, err := d.do(ctx, &item{
+	it := &item{
 		key:  key{kind: orchestration, instance: req.GetInstanceId()},
 		name: name, version: version, orchestrator: req,
-	})
+	}
+	if it.size = proto.Size(req); it.size > d.opts.MaxMessage {
+		it.large, it.orchestrator = true, withoutHistory(req)
+	}
+	r, err := d.do(ctx, it)
 	if err != nil {
 		return nil, err
 	}
@@ -166,7 +187,7 @@ func (d *Dispatcher) abandon(k kind, token string) bool {
 	return true
 }
 
-// Drain hands out no more work. What no worker has begun returns ErrDraining;
+// Drain hands out no more work. What no worker has begun returns ErrNotBegun;
 // each stream ends once it has answered what it holds, with Unavailable.
 func (d *Dispatcher) Drain() {
 	d.mu.Lock()
@@ -180,20 +201,6 @@ func (d *Dispatcher) Drain() {
 	for _, s := range d.streams {
 		s.endIfDone()
 	}
-}
-
-// NeedsVersion reports whether an activity's version may decide who gets it.
-func (d *Dispatcher) NeedsVersion() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, s := range d.streams {
-		for _, versions := range s.filters[activity] {
-			if len(versions) > 0 {
-				return true
-			}
-		}
-	}
-	return len(d.streams) == 0
 }
 
 // The methods below want d.mu to be held.
@@ -215,7 +222,7 @@ func (d *Dispatcher) find(token string, k key) *item {
 func (d *Dispatcher) offer(it *item) {
 	if d.draining {
 		d.remove(it)
-		it.done <- answer{err: ErrDraining}
+		it.done <- answer{err: ErrNotBegun}
 		return
 	}
 	var best *stream
@@ -229,6 +236,11 @@ func (d *Dispatcher) offer(it *item) {
 	if best != nil {
 		best.idle = false
 		best.handoff <- d.assign(it, best)
+		return
+	}
+	if err := d.unhosted(it); err != nil {
+		d.remove(it)
+		it.done <- answer{err: err}
 		return
 	}
 	i, _ := slices.BinarySearchFunc(d.queue, it.seq, func(q *item, seq uint64) int { return cmp.Compare(q.seq, seq) })
@@ -268,8 +280,12 @@ func (d *Dispatcher) assign(it *item, s *stream) offer {
 	s.items[it] = struct{}{}
 	s.count[it.key.kind]++
 	it.stopTimer()
-	if it.key.kind != activity {
-		d.after(it, d.opts.TurnLease, func() {
+	lease := d.opts.TurnLease
+	if it.key.kind == activity {
+		lease = d.opts.ActivityLease
+	}
+	if lease > 0 {
+		d.after(it, lease, func() {
 			s.late++
 			d.retry(it)
 		})
@@ -279,10 +295,13 @@ func (d *Dispatcher) assign(it *item, s *stream) offer {
 
 // release takes the item from its stream; its token is stale from now on.
 func (d *Dispatcher) release(it *item) {
-	s := it.owner
+	s, k := it.owner, it.key.kind
 	delete(d.tokens, it.token)
 	delete(s.items, it)
-	s.count[it.key.kind]--
+	if s.limit[k] > 0 && s.count[k] == s.limit[k] {
+		d.demand[k].grow()
+	}
+	s.count[k]--
 	it.owner, it.token, it.parts, it.nextPart = nil, "", nil, 0
 	it.stopTimer()
 }

@@ -328,28 +328,6 @@ func TestFilters(t *testing.T) {
 	})
 }
 
-func TestNeedsVersion(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d := NewDispatcher(Options{})
-		if !d.NeedsVersion() {
-			t.Error("without a worker the next one may filter")
-		}
-		w1 := connect(d, &protos.GetWorkItemsRequest{}, nil)
-		if d.NeedsVersion() {
-			t.Error("no worker filters")
-		}
-		w2 := connect(d, &protos.GetWorkItemsRequest{WorkItemFilters: &protos.WorkItemFilters{
-			Activities: []*protos.ActivityFilter{{Name: "a", Versions: []string{"1"}}},
-		}}, nil)
-		if !d.NeedsVersion() {
-			t.Error("a worker filters")
-		}
-		w1.stop()
-		w2.stop()
-		checkEmpty(t, d)
-	})
-}
-
 func TestContextEndWithdrawsTheItem(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := NewDispatcher(Options{})

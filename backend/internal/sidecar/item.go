@@ -31,6 +31,8 @@ type item struct {
 	orchestrator  *protos.OrchestratorRequest // either this
 	activity      *protos.ActivityRequest     // or this
 	entity        *protos.EntityRequest       // or this
+	size          int                         // of the whole request, in bytes
+	large         bool                        // the worker must read the history itself
 	done          chan answer                 // takes the one answer without blocking
 
 	seq      uint64

@@ -14,10 +14,11 @@ import (
 
 // stream is one connected worker. All but its first block is guarded by Dispatcher.mu.
 type stream struct {
-	limit   [kinds]int                 // most items at a time; 0 for no limit
-	filters [kinds]map[string][]string // versions by name, none for any; nil accepts all
-	handoff chan offer                 // takes the one offer to a parked stream without blocking
-	end     chan struct{}              // closed to end the stream
+	limit     [kinds]int                 // most items at a time; 0 for no limit
+	filters   [kinds]map[string][]string // versions by name, none for any; nil accepts all
+	streaming bool                       // it can read a history in chunks
+	handoff   chan offer                 // takes the one offer to a parked stream without blocking
+	end       chan struct{}              // closed to end the stream
 
 	count [kinds]int
 	items map[*item]struct{}
@@ -30,6 +31,7 @@ func newStream(req *protos.GetWorkItemsRequest) *stream {
 	s.limit[orchestration] = int(max(req.GetMaxConcurrentOrchestrationWorkItems(), 0))
 	s.limit[activity] = int(max(req.GetMaxConcurrentActivityWorkItems(), 0))
 	s.limit[entity] = int(max(req.GetMaxConcurrentEntityWorkItems(), 0))
+	s.streaming = StreamsHistory(req)
 	if f := req.GetWorkItemFilters(); f != nil {
 		s.filters = [kinds]map[string][]string{{}, {}, {}}
 		for _, o := range f.GetOrchestrations() {
@@ -45,6 +47,11 @@ func newStream(req *protos.GetWorkItemsRequest) *stream {
 	return s
 }
 
+// StreamsHistory reports whether a worker can read a history in chunks.
+func StreamsHistory(req *protos.GetWorkItemsRequest) bool {
+	return slices.Contains(req.GetCapabilities(), protos.WorkerCapability_WORKER_CAPABILITY_HISTORY_STREAMING)
+}
+
 func addFilter(to map[string][]string, name string, versions []string) {
 	before, repeated := to[name]
 	if len(versions) == 0 || repeated && len(before) == 0 {
@@ -54,17 +61,23 @@ func addFilter(to map[string][]string, name string, versions []string) {
 	to[name] = append(before, versions...)
 }
 
-// accepts reports whether the stream has credit and an interest in the item.
+// accepts reports whether the stream takes the item now.
 func (s *stream) accepts(it *item) bool {
 	k := it.key.kind
-	if it.avoid[s] || s.limit[k] > 0 && s.count[k] >= s.limit[k] {
-		return false
-	}
+	return !it.avoid[s] && s.credit(k) && s.fits(it) && s.hosts(k, it.name, it.version)
+}
+
+func (s *stream) credit(k kind) bool { return s.limit[k] == 0 || s.count[k] < s.limit[k] }
+
+// fits reports whether the worker can read what does not fit into a message.
+func (s *stream) fits(it *item) bool { return s.streaming || !it.large }
+
+func (s *stream) hosts(k kind, name, version string) bool {
 	if s.filters[k] == nil {
 		return true
 	}
-	versions, ok := s.filters[k][it.name]
-	return ok && (len(versions) == 0 || slices.Contains(versions, it.version))
+	versions, ok := s.filters[k][name]
+	return ok && (len(versions) == 0 || slices.Contains(versions, version))
 }
 
 func (s *stream) load() int { return len(s.items) + s.late }
@@ -138,6 +151,9 @@ func (d *Dispatcher) join(s *stream) bool {
 		return false
 	}
 	d.streams = append(d.streams, s)
+	for _, m := range d.demand {
+		m.grow()
+	}
 	return true
 }
 
@@ -149,6 +165,12 @@ func (d *Dispatcher) leave(s *stream) {
 		d.release(it)
 		it.avoid = nil // the timer that would clear it stopped when this stream took the item
 		d.offer(it)
+	}
+	for _, it := range slices.Clone(d.queue) {
+		if err := d.unhosted(it); err != nil {
+			d.remove(it)
+			it.done <- answer{err: err}
+		}
 	}
 }
 

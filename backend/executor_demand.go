@@ -1,0 +1,92 @@
+package backend
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/perdure/perdure/api"
+	"github.com/perdure/perdure/api/protos"
+	"github.com/perdure/perdure/backend/internal/sidecar"
+)
+
+// demander is the optional interface of an executor that may not be able to run all work now.
+type demander interface {
+	demand() (orchestrations, activities sidecar.Demand)
+}
+
+func (e *grpcExecutor) demand() (orchestrations, activities sidecar.Demand) {
+	return e.work.OrchestratorDemand(), e.work.ActivityDemand()
+}
+
+// selectWorkItem waits for an item that is in demand, whatever happens to the demand meanwhile.
+func selectWorkItem[T any](
+	ctx context.Context, d sidecar.Demand, get func(context.Context, func(name, version string) bool) (*T, error),
+) (*T, error) {
+	for {
+		round, cancel := context.WithCancel(ctx)
+		stop := context.AfterFunc(d.More(), cancel) // asked before Wants, so that no growth is missed
+		item, err := get(round, d.Wants)
+		stop()
+		again := err != nil && round.Err() != nil && ctx.Err() == nil
+		cancel()
+		if !again {
+			return item, err
+		}
+	}
+}
+
+// notBegun reports whether err says that a work item was not begun, so that it counts as no attempt.
+func notBegun(err error) bool { return errors.Is(err, sidecar.ErrNotBegun) }
+
+// maxOversize bounds how many stalled instances are remembered; the others go on after a restart.
+const maxOversize = 100_000
+
+// oversize remembers the instances that were stalled because no worker could take their history.
+type oversize struct {
+	mu  sync.Mutex
+	ids map[api.InstanceID]struct{}
+}
+
+// remember keeps the id where err is an OversizeError, and returns err as the reason for a stall.
+func (o *oversize) remember(id api.InstanceID, err error) error {
+	var tooLarge *sidecar.OversizeError
+	if !errors.As(err, &tooLarge) {
+		return err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.ids == nil {
+		o.ids = map[api.InstanceID]struct{}{}
+	}
+	if len(o.ids) < maxOversize {
+		o.ids[id] = struct{}{}
+	}
+	return &stallError{err}
+}
+
+func (o *oversize) take() map[api.InstanceID]struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	ids := o.ids
+	o.ids = nil
+	return ids
+}
+
+// stallError asks for an instance to be set aside instead of tried again.
+type stallError struct{ error }
+
+func (e *stallError) Unwrap() error { return e.error }
+
+// revive lets the instances go on that wait for a worker that can stream histories.
+func (e *grpcExecutor) revive(ctx context.Context, req *protos.GetWorkItemsRequest) {
+	st, ok := e.be.(InstanceStaller)
+	if !ok || !sidecar.StreamsHistory(req) {
+		return
+	}
+	for id := range e.oversize.take() {
+		if err := st.ReviveInstance(ctx, id); err != nil && !errors.Is(err, api.ErrInstanceNotFound) {
+			e.log.Warnf("%s stays stalled: %v", id, err)
+		}
+	}
+}

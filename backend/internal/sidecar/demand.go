@@ -1,0 +1,103 @@
+package sidecar
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/perdure/perdure/api/protos"
+)
+
+// Demand is what the connected workers take of one kind of work, so that only
+// that is fetched. From its first use on the dispatcher gives back what nobody hosts.
+type Demand struct {
+	d *Dispatcher
+	k kind
+}
+
+// demand is guarded by Dispatcher.mu.
+type demand struct {
+	used bool
+	more context.Context // ends when it grows; nil where nobody asked
+	end  context.CancelFunc
+}
+
+// OrchestratorDemand is the demand for turns.
+func (d *Dispatcher) OrchestratorDemand() Demand { return Demand{d, orchestration} }
+
+// ActivityDemand is the demand for activities.
+func (d *Dispatcher) ActivityDemand() Demand { return Demand{d, activity} }
+
+// Wants reports whether a worker would take such an item now.
+func (m Demand) Wants(name, version string) bool {
+	m.d.mu.Lock()
+	defer m.d.mu.Unlock()
+	m.d.demand[m.k].used = true
+	if m.d.draining {
+		return false
+	}
+	for _, s := range m.d.streams {
+		if s.hosts(m.k, name, version) && s.credit(m.k) {
+			return true
+		}
+	}
+	return false
+}
+
+// More returns a context that ends when Wants may accept what it does not accept now.
+func (m Demand) More() context.Context {
+	m.d.mu.Lock()
+	defer m.d.mu.Unlock()
+	c := m.d.demand[m.k]
+	c.used = true
+	if c.more == nil {
+		c.more, c.end = context.WithCancel(context.Background())
+	}
+	return c.more
+}
+
+func (c *demand) grow() {
+	if c.more != nil {
+		c.end()
+		c.more, c.end = nil, nil
+	}
+}
+
+// OversizeError says that no connected worker that hosts the item can take it.
+type OversizeError struct {
+	Name         string
+	Bytes, Limit int
+}
+
+func (e *OversizeError) Error() string {
+	return fmt.Sprintf("the history of orchestration %q makes a message of %d bytes, workers take %d, "+
+		"and none that hosts it can stream a history", e.Name, e.Bytes, e.Limit)
+}
+
+// unhosted says why no connected worker will ever take the item; nil where one
+// may, or where it waits for whoever comes.
+func (d *Dispatcher) unhosted(it *item) error {
+	hosted := false
+	for _, s := range d.streams {
+		if s.hosts(it.key.kind, it.name, it.version) {
+			if hosted = true; s.fits(it) {
+				return nil
+			}
+		}
+	}
+	switch {
+	case hosted:
+		return &OversizeError{Name: it.name, Bytes: it.size, Limit: d.opts.MaxMessage}
+	case d.demand[it.key.kind].used:
+		return ErrNotBegun
+	}
+	return nil
+}
+
+// withoutHistory is the request for workers that read the history themselves.
+func withoutHistory(req *protos.OrchestratorRequest) *protos.OrchestratorRequest {
+	return &protos.OrchestratorRequest{
+		InstanceId: req.GetInstanceId(), ExecutionId: req.GetExecutionId(), NewEvents: req.GetNewEvents(),
+		EntityParameters: req.GetEntityParameters(), Properties: req.GetProperties(),
+		OrchestrationTraceContext: req.GetOrchestrationTraceContext(), RequiresHistoryStreaming: true,
+	}
+}
