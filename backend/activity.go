@@ -34,8 +34,8 @@ func (p *activityProcessor) awaitWorkItem(ctx context.Context) (WorkItem, error)
 	}
 	await := a.AwaitActivityWorkItem
 	if s, ok := a.(WorkItemSelector); ok {
-		if d, ok := p.exec.(demander); ok {
-			_, demand := d.demand()
+		if d, ok := p.exec.(dispatching); ok {
+			demand := d.dispatcher().ActivityDemand()
 			await = func(ctx context.Context) (*ActivityWorkItem, error) {
 				return selectWorkItem(ctx, demand, s.SelectActivityWorkItem)
 			}

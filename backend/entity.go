@@ -27,6 +27,8 @@ type EntityWorkItem struct {
 	// Result is what the batch gives: a result for each of the first operations,
 	// those that have none are handed out again; the new state; and what is to be sent.
 	Result *protos.EntityBatchResult
+
+	unbegun bool // nobody has begun it: to give it back is no attempt
 }
 
 // Description names the item for people: "<id> (<n> operation(s))".
@@ -49,6 +51,9 @@ type (
 		// AbandonEntityWorkItem puts the operations back; they rest as many
 		// seconds as they were retried, five minutes at most. ErrWorkItemLockLost.
 		AbandonEntityWorkItem(context.Context, *EntityWorkItem) error
+		// ReturnEntityWorkItem puts the operations of a batch back that was not
+		// begun: it counts as no attempt and is ready at once. ErrWorkItemLockLost.
+		ReturnEntityWorkItem(context.Context, *EntityWorkItem) error
 	}
 
 	// EntityQuerier reads and cleans the storage of entities.
@@ -82,6 +87,9 @@ func (p *entityProcessor) FetchWorkItem(ctx context.Context) (WorkItem, error) {
 }
 
 func (p *entityProcessor) awaitWorkItem(ctx context.Context) (WorkItem, error) {
+	if d, ok := p.exec.(dispatching); ok {
+		return entityItem(selectWorkItem(ctx, d.dispatcher().EntityDemand(), p.be.SelectEntityWorkItem))
+	}
 	return entityItem(p.be.SelectEntityWorkItem(ctx, nil))
 }
 
@@ -105,6 +113,7 @@ func (p *entityProcessor) ProcessWorkItem(ctx context.Context, item WorkItem) (e
 		return nil
 	}
 	result, err := p.execute(ctx, wi)
+	wi.unbegun = notBegun(err)
 	if err == nil {
 		wi.Result = result
 		return nil
@@ -112,7 +121,7 @@ func (p *entityProcessor) ProcessWorkItem(ctx context.Context, item WorkItem) (e
 	var final *finalFailure
 	switch {
 	case errors.As(err, &final):
-	case ctx.Err() == nil && !notBegun(err) && wi.RetryCount+1 >= maxTurnAttempts:
+	case ctx.Err() == nil && !wi.unbegun && wi.RetryCount+1 >= maxTurnAttempts:
 		final = &finalFailure{&protos.TaskFailureDetails{
 			ErrorType:      "EntityPoisoned",
 			ErrorMessage:   fmt.Sprintf("the batch failed %d times, the last time with: %v", wi.RetryCount+1, err),
@@ -170,8 +179,12 @@ func (p *entityProcessor) CompleteWorkItem(ctx context.Context, wi WorkItem) err
 	return p.be.CompleteEntityWorkItem(ctx, wi.(*EntityWorkItem))
 }
 
-func (p *entityProcessor) AbandonWorkItem(ctx context.Context, wi WorkItem) error {
-	return p.be.AbandonEntityWorkItem(ctx, wi.(*EntityWorkItem))
+func (p *entityProcessor) AbandonWorkItem(ctx context.Context, item WorkItem) error {
+	wi := item.(*EntityWorkItem)
+	if wi.unbegun {
+		return p.be.ReturnEntityWorkItem(ctx, wi)
+	}
+	return p.be.AbandonEntityWorkItem(ctx, wi)
 }
 
 // turnWorker runs the turns of orchestrations and the batches of entities.

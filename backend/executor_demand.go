@@ -10,14 +10,12 @@ import (
 	"github.com/perdure/perdure/backend/internal/sidecar"
 )
 
-// demander is the optional interface of an executor that may not be able to run all work now.
-type demander interface {
-	demand() (orchestrations, activities sidecar.Demand)
+// dispatching is the optional interface of an executor that may not be able to run all work now.
+type dispatching interface {
+	dispatcher() *sidecar.Dispatcher
 }
 
-func (e *grpcExecutor) demand() (orchestrations, activities sidecar.Demand) {
-	return e.work.OrchestratorDemand(), e.work.ActivityDemand()
-}
+func (e *grpcExecutor) dispatcher() *sidecar.Dispatcher { return e.work }
 
 // selectWorkItem waits for an item that is in demand, whatever happens to the demand meanwhile.
 func selectWorkItem[T any](

@@ -13,9 +13,6 @@ import (
 	"github.com/perdure/perdure/api/protos"
 )
 
-// maxEntityRequest leaves some room in the 4 MiB that most SDKs accept.
-const maxEntityRequest = 4<<20 - 16<<10
-
 var _ EntityExecutor = (*grpcExecutor)(nil)
 
 // ExecuteEntity waits for a worker until ctx ends, whose error it then returns.
@@ -25,9 +22,9 @@ func (e *grpcExecutor) ExecuteEntity(ctx context.Context, req *protos.EntityRequ
 	if err != nil {
 		return nil, err
 	}
-	if n := proto.Size(req); n > maxEntityRequest {
+	if n, limit := proto.Size(req), e.work.MaxMessage(); n > limit {
 		err := fmt.Errorf("%s: its state of %d bytes and %d operation(s) make a message of %d bytes, the limit is %d",
-			id, len(req.GetEntityState().GetValue()), len(req.GetOperationRequests()), n, maxEntityRequest)
+			id, len(req.GetEntityState().GetValue()), len(req.GetOperationRequests()), n, limit)
 		if len(req.GetOperationRequests()) > 1 {
 			return nil, err // they are handed out one at a time then
 		}

@@ -57,8 +57,8 @@ func (p *orchestrationProcessor) awaitWorkItem(ctx context.Context) (WorkItem, e
 	}
 	await := a.AwaitOrchestrationWorkItem
 	if s, ok := a.(WorkItemSelector); ok {
-		if d, ok := p.exec.(demander); ok {
-			demand, _ := d.demand()
+		if d, ok := p.exec.(dispatching); ok {
+			demand := d.dispatcher().OrchestratorDemand()
 			await = func(ctx context.Context) (*OrchestrationWorkItem, error) {
 				return selectWorkItem(ctx, demand, s.SelectOrchestrationWorkItem)
 			}

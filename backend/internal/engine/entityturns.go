@@ -277,6 +277,17 @@ func (e *Engine) lockedEntity(wi *backend.EntityWorkItem) (*instance, error) {
 	return i, nil
 }
 
+// ReturnEntityWorkItem puts a batch back that was not begun.
+func (e *Engine) ReturnEntityWorkItem(_ context.Context, wi *backend.EntityWorkItem) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	i, err := e.lockedEntity(wi)
+	if err == nil {
+		e.undoEntity(i)
+	}
+	return err
+}
+
 // AbandonEntityWorkItem puts a batch back.
 func (e *Engine) AbandonEntityWorkItem(_ context.Context, wi *backend.EntityWorkItem) error {
 	e.mu.Lock()

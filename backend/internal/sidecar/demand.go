@@ -27,6 +27,9 @@ func (d *Dispatcher) OrchestratorDemand() Demand { return Demand{d, orchestratio
 // ActivityDemand is the demand for activities.
 func (d *Dispatcher) ActivityDemand() Demand { return Demand{d, activity} }
 
+// EntityDemand is the demand for batches of entities, which have no version.
+func (d *Dispatcher) EntityDemand() Demand { return Demand{d, entity} }
+
 // Wants reports whether a worker would take such an item now.
 func (m Demand) Wants(name, version string) bool {
 	m.d.mu.Lock()

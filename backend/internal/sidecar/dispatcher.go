@@ -75,6 +75,9 @@ func NewDispatcher(opts Options) *Dispatcher {
 	return d
 }
 
+// MaxMessage is the largest request, in bytes, that every worker takes.
+func (d *Dispatcher) MaxMessage() int { return d.opts.MaxMessage }
+
 // Orchestrator has a worker run a turn. It returns ctx.Err() where ctx ends
 // first, ErrNotBegun after Drain, and where nobody hosts the item if Demand is used.
 // An OversizeError says that those who host it cannot take so large a message.
