@@ -248,7 +248,7 @@ func TestUnknownInstances(t *testing.T) {
 	}
 	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 	defer cancel()
-	if _, err := c.WaitForOrchestrationStart(short, "p"); err != context.DeadlineExceeded {
+	if _, err := c.WaitForOrchestrationStart(short, "p"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("wait without a worker: %v", err)
 	}
 }
