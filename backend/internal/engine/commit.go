@@ -183,9 +183,10 @@ func (c *turnCommit) descendants(ctx context.Context, known []backend.Orchestrat
 
 func (c *turnCommit) build(b *builder) error {
 	i, e := c.i, c.e
-	if i.gone || i.turn != c.t || (i.row != nil && !i.row.Unfinished) {
+	if i.gone || i.turn != c.t || (i.row != nil && !i.row.Unfinished) || (i.sealed == b && i.ends) {
 		return fmt.Errorf("%w: %s", backend.ErrWorkItemLockLost, i.id)
 	}
+	i.turnIn = b
 	c.self, c.kept, c.keptAt, c.write = nil, nil, nil, false
 	if c.s.ContinuedAsNew() || c.s.IsCompleted() {
 		i.sealed, i.ends = b, c.s.IsCompleted()
@@ -353,6 +354,9 @@ func (c *turnCommit) send(b *builder) error {
 			continue
 		}
 		to := o.to
+		if to.ent != nil && to.gone { // an entity is never over: the engine is
+			return backend.ErrNotInitialized
+		}
 		if o.bad != nil || to.gone || !to.exists() || to.refuses(o.msg.HistoryEvent, b) {
 			continue // nobody is there to read it
 		}

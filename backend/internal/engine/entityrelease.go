@@ -48,10 +48,11 @@ func (e *Engine) unlocksOf(ctx context.Context, i *instance) (unlocks, error) {
 	return u, u.addressAll(ctx, l.Unlocks(api.InstanceID(i.id), time.Now()))
 }
 
-// build adds the unlocks to the batch; errMoved.
+// build adds the unlocks to the batch, in which the instance ends; errMoved.
 func (u unlocks) build(b *builder) error {
-	if u.i.turned != u.at {
+	if u.i.turned != u.at || u.i.turnIn == b {
 		return errMoved
 	}
+	u.i.sealed, u.i.ends = b, true
 	return u.send(b)
 }

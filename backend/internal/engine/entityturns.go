@@ -326,10 +326,15 @@ func (e *Engine) leaveEntity(i *instance) {
 	e.leave(i)
 }
 
+// hasWork reports whether an entity must stay in memory.
+func (i *instance) hasWork() bool {
+	return i.turn != nil || len(i.inbox) > 0 || i.ready || len(i.ent.later) > 0
+}
+
 // settleEntity forgets an entity that nothing needs in memory, or keeps it for
 // a while. The mutex is held.
 func (e *Engine) settleEntity(i *instance) {
-	if i.turn != nil || len(i.inbox) > 0 || i.ready || len(i.ent.later) > 0 {
+	if i.hasWork() {
 		return
 	}
 	if i.row == nil {

@@ -31,7 +31,9 @@ func (e *Engine) trim() {
 			continue // it settles again when it is let go
 		}
 		if i.ent != nil {
-			e.forget(i)
+			if !i.hasWork() {
+				e.forget(i)
+			}
 			continue
 		}
 		e.evicted = append(e.evicted, i.state)

@@ -89,8 +89,9 @@ type instance struct {
 	trial  chan struct{} // closed with the turn that ends it
 	gone   bool          // deleted or replaced: this value is dead
 
-	ent    *entity // nil: it is an orchestration
-	turned int64   // how many turns were stored since it was read
+	ent    *entity  // nil: it is an orchestration
+	turned int64    // how many turns were stored since it was read
+	turnIn *builder // the batch that stores the newest turn
 
 	sealed *builder // the batch in which the instance or its execution ends
 	ends   bool     // it is the instance that ends

@@ -121,6 +121,9 @@ func (e *Engine) commit(ops []*op) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.broken = err
+	if err == nil && b.mark != 0 {
+		e.marks = []int64{b.mark}
+	}
 	if errors.Is(err, store.ErrStaleEpoch) {
 		e.fence()
 	}
@@ -210,6 +213,7 @@ type builder struct {
 	rows  map[int64]*store.Instance
 	isNew map[int64]bool
 	order []int64
+	mark  int64         // seq of the record by which the batch is recognised; 0 where it needs none
 	inbox map[int64]int // seq: index in Batch.Inbox
 }
 
@@ -280,4 +284,18 @@ func (b *builder) finish() {
 		}
 	}
 	b.Inbox = kept
+	b.markUp()
+}
+
+// markUp makes sure that a batch whose answer is lost can be recognised, by a
+// record that belongs to no instance where it has none of its own. The batch
+// takes the marks before it away.
+func (b *builder) markUp() {
+	if b.Empty() || len(b.History)+len(b.Insert)+len(b.Inbox) > 0 {
+		return
+	}
+	b.e.nextSeq++
+	b.mark = b.e.nextSeq
+	b.Inbox = append(b.Inbox, store.InboxRow{Seq: b.mark, Event: []byte{}})
+	b.Consume = append(b.Consume, b.e.marks...)
 }

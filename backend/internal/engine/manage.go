@@ -110,7 +110,7 @@ func (e *Engine) purge(ctx context.Context, id api.InstanceID, recursive, force 
 // release ends an instance from outside of its turn: the orchestrator that
 // waits is unwound, and a turn that is out will find its lock lost. The mutex is held.
 func (e *Engine) release(i *instance) {
-	if i.state != nil && i.turn == nil {
+	if i.state != nil && (i.turn == nil || i.turn.item == nil) { // else the turn's worker unwinds it
 		e.evicted = append(e.evicted, i.state) // trim runs after each batch
 	}
 	if i.turn != nil {

@@ -431,6 +431,9 @@ func (e *Engine) messageOp(i *instance, m *message) *op {
 	skipped := false
 	return &op{
 		build: func(b *builder) error {
+			if i.gone && i.ent != nil {
+				return backend.ErrNotInitialized // an entity is never over: the engine is
+			}
 			if i.gone || !i.exists() {
 				return fmt.Errorf("%w: %s", api.ErrInstanceNotFound, i.id)
 			}
