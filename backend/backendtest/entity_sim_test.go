@@ -1,4 +1,4 @@
-package backendtest_test
+package backendtest
 
 import (
 	"context"
@@ -94,7 +94,7 @@ type entitySim struct {
 	began time.Time
 
 	mu     sync.Mutex
-	st     *faultstore.Store
+	st     *Faults
 	be     backend.Backend
 	worker backend.TaskHubWorker
 	boots  int
@@ -223,28 +223,28 @@ func (s *entitySim) logf(format string, args ...any) {
 	s.trace = append(s.trace, fmt.Sprintf("%8v %s", time.Since(s.began).Round(time.Microsecond), fmt.Sprintf(format, args...)))
 }
 
-func (s *entitySim) fault(g, n int) faultstore.Fault {
+func (s *entitySim) fault(g, n int) Fault {
 	if s.calm.Load() {
-		return faultstore.None
+		return NoFault
 	}
-	f := faultstore.None
+	f := NoFault
 	switch roll := rand.New(rand.NewPCG(s.seed^uint64(g)<<32, uint64(n))).IntN(200); {
 	case roll < 6:
-		f = faultstore.Fail
+		f = FailBefore
 	case roll < 12:
-		f = faultstore.LoseAnswer
+		f = LoseAnswer
 	case roll < 15:
-		f = faultstore.Unsure
+		f = LoseContact
 	case roll < 17:
-		f = faultstore.Full
+		f = DiskFull
 	case roll < 19:
-		f = faultstore.Die
+		f = Fence
 	case roll < 22:
-		f = faultstore.DieAfter
+		f = FenceAfter
 	case roll < 60:
-		f = faultstore.Slow
+		f = Slow
 	}
-	if f != faultstore.None {
+	if f != NoFault {
 		s.logf("commit %d.%d: fault %d", g, n, f)
 		s.mu.Lock()
 		s.faults++
@@ -259,7 +259,9 @@ type entitySimLogger struct {
 	g int
 }
 
-func (l entitySimLogger) Debugf(f string, a ...any) { l.s.logf("  [%d] "+f, append([]any{l.g}, a...)...) }
+func (l entitySimLogger) Debugf(f string, a ...any) {
+	l.s.logf("  [%d] "+f, append([]any{l.g}, a...)...)
+}
 func (l entitySimLogger) Warnf(f string, a ...any)  { l.Debugf(f, a...) }
 func (l entitySimLogger) Errorf(f string, a ...any) { l.Debugf(f, a...) }
 
@@ -269,9 +271,9 @@ func (s *entitySim) boot() error {
 	g := s.boots
 	s.mu.Unlock()
 	roll := rand.New(rand.NewPCG(s.seed, uint64(1000+g)))
-	st := faultstore.New(s.model, time.Duration(1+roll.IntN(40))*time.Millisecond, func(n int) faultstore.Fault { return s.fault(g, n) })
+	st := NewFaults(time.Duration(1+roll.IntN(40))*time.Millisecond, func(n int) Fault { return s.fault(g, n) })
 	log := entitySimLogger{s: s, g: g}
-	be := engine.New(st, log, engine.Options{MaxResident: roll.IntN(2) * 40 << 10})
+	be := engine.New(faultstore.New(s.model, st), log, engine.Options{MaxResident: roll.IntN(2) * 40 << 10})
 	ex := task.NewTaskExecutor(s.reg)
 	w := backend.NewTaskHubWorker(be,
 		backend.NewOrchestrationWorker(be, ex, log, backend.WithMaxParallelism(int32(1+roll.IntN(4)))),
