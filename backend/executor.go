@@ -66,7 +66,7 @@ func NewGrpcExecutor(grpcServer *grpc.Server, be Backend, logger Logger, opts ..
 	}
 	e.work = sidecar.NewDispatcher(e.options)
 	protos.RegisterTaskHubSidecarServiceServer(grpcServer, &grpcService{grpcExecutor: e, patience: unknownPatience})
-	protos.RegisterOperationsServer(grpcServer, &operations{be: be})
+	protos.RegisterOperationsServer(grpcServer, &operations{be: be, workers: e})
 	return e
 }
 

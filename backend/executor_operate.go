@@ -13,7 +13,8 @@ import (
 // operations is what Perdure's own clients ask for beyond the Durable Task protocol.
 type operations struct {
 	protos.UnimplementedOperationsServer
-	be Backend
+	be      Backend
+	workers WorkerReporter
 }
 
 func (s *operations) Find(ctx context.Context, req *protos.FindRequest) (*protos.FindResponse, error) {
@@ -77,4 +78,20 @@ func (s *operations) Erase(ctx context.Context, req *protos.EraseRequest) (*prot
 		return nil, statusError(err)
 	}
 	return &protos.EraseResponse{Deleted: int32(n)}, nil
+}
+
+func (s *operations) Explain(ctx context.Context, req *protos.ExplainRequest) (*protos.Verdict, error) {
+	v, err := Explain(ctx, s.be, s.workers, api.InstanceID(req.GetInstanceId()))
+	if err != nil {
+		return nil, statusError(err)
+	}
+	return v.Proto(), nil
+}
+
+func (s *operations) Workers(context.Context, *protos.WorkersRequest) (*protos.WorkersResponse, error) {
+	resp := &protos.WorkersResponse{}
+	for _, w := range s.workers.Workers() {
+		resp.Workers = append(resp.Workers, w.Proto())
+	}
+	return resp, nil
 }

@@ -82,11 +82,24 @@ type (
 		RewindInstance(ctx context.Context, id api.InstanceID, reason string) error
 	}
 
+	// Explainer says why an instance does not move; api.ErrInstanceNotFound.
+	// It changes nothing.
+	Explainer interface {
+		ExplainInstance(ctx context.Context, id api.InstanceID) (*api.Verdict, error)
+	}
+
+	// WorkerReporter lists the workers that are connected to an executor, in
+	// the order in which they came.
+	WorkerReporter interface {
+		Workers() []api.Worker
+	}
+
 	// Reader reads a task hub that another process may own. It takes no
 	// part in its work and changes nothing.
 	Reader interface {
 		InstanceQuerier
 		HistoryReader
+		Explainer
 		// GetOrchestrationMetadata reads one instance; api.ErrInstanceNotFound.
 		GetOrchestrationMetadata(context.Context, api.InstanceID) (*api.OrchestrationMetadata, error)
 		Close() error
@@ -120,6 +133,14 @@ type TurnExecutor interface {
 // it: its deferred functions have run when Stop returns.
 type Continuation interface {
 	Stop()
+}
+
+// Waiter is the optional interface of a Continuation that can say more than
+// history about what its orchestrator waits for: the names of events
+// (api.WaitEvent), and attempts to come (api.WaitRetry), whose Until is that of their timers.
+type Waiter interface {
+	// Waits returns nil while the orchestrator runs.
+	Waits() []api.Wait
 }
 
 // ActivityInfo is what an activity may know of its execution.

@@ -126,3 +126,25 @@ func (c *TaskHubGrpcClient) Restart(ctx context.Context, id api.InstanceID, newI
 	})
 	return api.InstanceID(resp.GetInstanceId()), failed(ctx, err)
 }
+
+// Explain says why an instance does not move; api.ErrInstanceNotFound.
+func (c *TaskHubGrpcClient) Explain(ctx context.Context, id api.InstanceID) (*api.Verdict, error) {
+	v, err := c.ops.Explain(ctx, &protos.ExplainRequest{InstanceId: string(id)})
+	if err != nil {
+		return nil, failed(ctx, err)
+	}
+	return api.VerdictFromProto(v), nil
+}
+
+// Workers lists the workers that are connected to the server, in the order in which they came.
+func (c *TaskHubGrpcClient) Workers(ctx context.Context) ([]api.Worker, error) {
+	resp, err := c.ops.Workers(ctx, &protos.WorkersRequest{}, anySize)
+	if err != nil {
+		return nil, failed(ctx, err)
+	}
+	all := make([]api.Worker, 0, len(resp.GetWorkers()))
+	for _, w := range resp.GetWorkers() {
+		all = append(all, api.WorkerFromProto(w))
+	}
+	return all, nil
+}

@@ -33,6 +33,7 @@ type OrchestrationContext struct {
 	co      *coroutine
 	journal journal
 	pending map[int32]pendingOp
+	retries map[*call]struct{} // that wait for their next attempt
 	inbox   inbox
 
 	requests map[string]func(*wrapperspb.StringValue, *TaskFailedError) // calls of entities that are not answered
@@ -65,7 +66,7 @@ func NewOrchestrationContext(
 	registry *TaskRegistry, id api.InstanceID, oldEvents, newEvents []*protos.HistoryEvent,
 ) *OrchestrationContext {
 	return &OrchestrationContext{
-		ID: id, registry: registry, pending: map[int32]pendingOp{},
+		ID: id, registry: registry, pending: map[int32]pendingOp{}, retries: map[*call]struct{}{},
 		requests: map[string]func(*wrapperspb.StringValue, *TaskFailedError){},
 		feed:     feed{old: oldEvents, new: newEvents}, inbox: newInbox(),
 	}
@@ -128,7 +129,8 @@ func (ctx *OrchestrationContext) WaitForSingleEvent(eventName string, timeout ti
 	}
 	ctx.inbox.wait(eventName, h)
 	if timeout > 0 {
-		ctx.startTimer(ctx.CurrentTimeUtc.Add(timeout), func() {
+		h.deadline = ctx.CurrentTimeUtc.Add(timeout)
+		ctx.startTimer(h.deadline, func() {
 			if !h.done {
 				ctx.inbox.forget(eventName, h)
 				h.fail(ErrTaskCanceled)

@@ -77,6 +77,9 @@ type call struct {
 	first   time.Time // when it was called
 	attempt int       // the current one, from 1
 	handle  *handle
+
+	retryAt time.Time // of the next attempt, while it waits for it
+	last    *TaskFailedError
 }
 
 // failed retries, or fails the task.
@@ -98,7 +101,10 @@ func (c *call) failed(failure *TaskFailedError) {
 		c.handle.fail(failure)
 		return
 	}
+	c.retryAt, c.last = at, failure
+	c.ctx.retries[c] = struct{}{}
 	c.ctx.startTimer(at, func() {
+		delete(c.ctx.retries, c)
 		if c.late(c.ctx.CurrentTimeUtc) {
 			c.handle.fail(failure)
 			return

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -31,6 +32,7 @@ type handle struct {
 
 	event    *protos.HistoryEvent // the external event that completed it
 	received int                  // the event's place in the order of arrival
+	deadline time.Time            // of a wait for an event; zero for none
 }
 
 func (ctx *OrchestrationContext) newHandle(what string) *handle { return &handle{ctx: ctx, what: what} }

@@ -483,6 +483,675 @@ func (x *EraseResponse) GetDeleted() int32 {
 	return 0
 }
 
+type ExplainRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	InstanceId    string                 `protobuf:"bytes,1,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainRequest) Reset() {
+	*x = ExplainRequest{}
+	mi := &file_operations_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainRequest) ProtoMessage() {}
+
+func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_operations_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
+func (*ExplainRequest) Descriptor() ([]byte, []int) {
+	return file_operations_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ExplainRequest) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+// Why an instance does not move; the reasons are those of package api.
+type Verdict struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	InstanceId    string                 `protobuf:"bytes,1,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	Status        string                 `protobuf:"bytes,2,opt,name=status,proto3" json:"status,omitempty"`
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Summary       string                 `protobuf:"bytes,4,opt,name=summary,proto3" json:"summary,omitempty"`
+	Since         *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=since,proto3" json:"since,omitempty"`
+	Until         *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=until,proto3" json:"until,omitempty"`
+	Waits         []*Wait                `protobuf:"bytes,7,rep,name=waits,proto3" json:"waits,omitempty"`
+	More          int32                  `protobuf:"varint,8,opt,name=more,proto3" json:"more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Verdict) Reset() {
+	*x = Verdict{}
+	mi := &file_operations_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Verdict) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Verdict) ProtoMessage() {}
+
+func (x *Verdict) ProtoReflect() protoreflect.Message {
+	mi := &file_operations_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Verdict.ProtoReflect.Descriptor instead.
+func (*Verdict) Descriptor() ([]byte, []int) {
+	return file_operations_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Verdict) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+func (x *Verdict) GetStatus() string {
+	if x != nil {
+		return x.Status
+	}
+	return ""
+}
+
+func (x *Verdict) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Verdict) GetSummary() string {
+	if x != nil {
+		return x.Summary
+	}
+	return ""
+}
+
+func (x *Verdict) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *Verdict) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *Verdict) GetWaits() []*Wait {
+	if x != nil {
+		return x.Waits
+	}
+	return nil
+}
+
+func (x *Verdict) GetMore() int32 {
+	if x != nil {
+		return x.More
+	}
+	return 0
+}
+
+type Wait struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Version       string                 `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
+	TaskId        int32                  `protobuf:"varint,4,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	Since         *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=since,proto3" json:"since,omitempty"`
+	Until         *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=until,proto3" json:"until,omitempty"`
+	Attempt       int32                  `protobuf:"varint,7,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	MaxAttempts   int32                  `protobuf:"varint,8,opt,name=max_attempts,json=maxAttempts,proto3" json:"max_attempts,omitempty"`
+	InstanceId    string                 `protobuf:"bytes,9,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	Worker        string                 `protobuf:"bytes,10,opt,name=worker,proto3" json:"worker,omitempty"`
+	Detail        string                 `protobuf:"bytes,11,opt,name=detail,proto3" json:"detail,omitempty"`
+	Summary       string                 `protobuf:"bytes,12,opt,name=summary,proto3" json:"summary,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Wait) Reset() {
+	*x = Wait{}
+	mi := &file_operations_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Wait) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Wait) ProtoMessage() {}
+
+func (x *Wait) ProtoReflect() protoreflect.Message {
+	mi := &file_operations_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Wait.ProtoReflect.Descriptor instead.
+func (*Wait) Descriptor() ([]byte, []int) {
+	return file_operations_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Wait) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Wait) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Wait) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *Wait) GetTaskId() int32 {
+	if x != nil {
+		return x.TaskId
+	}
+	return 0
+}
+
+func (x *Wait) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *Wait) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *Wait) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *Wait) GetMaxAttempts() int32 {
+	if x != nil {
+		return x.MaxAttempts
+	}
+	return 0
+}
+
+func (x *Wait) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+func (x *Wait) GetWorker() string {
+	if x != nil {
+		return x.Worker
+	}
+	return ""
+}
+
+func (x *Wait) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *Wait) GetSummary() string {
+	if x != nil {
+		return x.Summary
+	}
+	return ""
+}
+
+type WorkersRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WorkersRequest) Reset() {
+	*x = WorkersRequest{}
+	mi := &file_operations_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WorkersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WorkersRequest) ProtoMessage() {}
+
+func (x *WorkersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_operations_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WorkersRequest.ProtoReflect.Descriptor instead.
+func (*WorkersRequest) Descriptor() ([]byte, []int) {
+	return file_operations_proto_rawDescGZIP(), []int{11}
+}
+
+type WorkersResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Workers       []*Worker              `protobuf:"bytes,1,rep,name=workers,proto3" json:"workers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WorkersResponse) Reset() {
+	*x = WorkersResponse{}
+	mi := &file_operations_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WorkersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WorkersResponse) ProtoMessage() {}
+
+func (x *WorkersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_operations_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WorkersResponse.ProtoReflect.Descriptor instead.
+func (*WorkersResponse) Descriptor() ([]byte, []int) {
+	return file_operations_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *WorkersResponse) GetWorkers() []*Worker {
+	if x != nil {
+		return x.Workers
+	}
+	return nil
+}
+
+type Worker struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Id             string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Name           string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Address        string                 `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
+	Agent          string                 `protobuf:"bytes,4,opt,name=agent,proto3" json:"agent,omitempty"`
+	ConnectedAt    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=connected_at,json=connectedAt,proto3" json:"connected_at,omitempty"`
+	Draining       bool                   `protobuf:"varint,6,opt,name=draining,proto3" json:"draining,omitempty"`
+	Late           int32                  `protobuf:"varint,7,opt,name=late,proto3" json:"late,omitempty"`
+	Orchestrations *WorkerSlots           `protobuf:"bytes,8,opt,name=orchestrations,proto3" json:"orchestrations,omitempty"`
+	Activities     *WorkerSlots           `protobuf:"bytes,9,opt,name=activities,proto3" json:"activities,omitempty"`
+	Entities       *WorkerSlots           `protobuf:"bytes,10,opt,name=entities,proto3" json:"entities,omitempty"`
+	Items          []*WorkerItem          `protobuf:"bytes,11,rep,name=items,proto3" json:"items,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Worker) Reset() {
+	*x = Worker{}
+	mi := &file_operations_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Worker) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Worker) ProtoMessage() {}
+
+func (x *Worker) ProtoReflect() protoreflect.Message {
+	mi := &file_operations_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Worker.ProtoReflect.Descriptor instead.
+func (*Worker) Descriptor() ([]byte, []int) {
+	return file_operations_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Worker) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Worker) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Worker) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Worker) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *Worker) GetConnectedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ConnectedAt
+	}
+	return nil
+}
+
+func (x *Worker) GetDraining() bool {
+	if x != nil {
+		return x.Draining
+	}
+	return false
+}
+
+func (x *Worker) GetLate() int32 {
+	if x != nil {
+		return x.Late
+	}
+	return 0
+}
+
+func (x *Worker) GetOrchestrations() *WorkerSlots {
+	if x != nil {
+		return x.Orchestrations
+	}
+	return nil
+}
+
+func (x *Worker) GetActivities() *WorkerSlots {
+	if x != nil {
+		return x.Activities
+	}
+	return nil
+}
+
+func (x *Worker) GetEntities() *WorkerSlots {
+	if x != nil {
+		return x.Entities
+	}
+	return nil
+}
+
+func (x *Worker) GetItems() []*WorkerItem {
+	if x != nil {
+		return x.Items
+	}
+	return nil
+}
+
+type WorkerSlots struct {
+	state         protoimpl.MessageState     `protogen:"open.v1"`
+	Limit         int32                      `protobuf:"varint,1,opt,name=limit,proto3" json:"limit,omitempty"`
+	Running       int32                      `protobuf:"varint,2,opt,name=running,proto3" json:"running,omitempty"`
+	All           bool                       `protobuf:"varint,3,opt,name=all,proto3" json:"all,omitempty"`
+	Hosts         map[string]*HostedVersions `protobuf:"bytes,4,rep,name=hosts,proto3" json:"hosts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WorkerSlots) Reset() {
+	*x = WorkerSlots{}
+	mi := &file_operations_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WorkerSlots) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WorkerSlots) ProtoMessage() {}
+
+func (x *WorkerSlots) ProtoReflect() protoreflect.Message {
+	mi := &file_operations_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WorkerSlots.ProtoReflect.Descriptor instead.
+func (*WorkerSlots) Descriptor() ([]byte, []int) {
+	return file_operations_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *WorkerSlots) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *WorkerSlots) GetRunning() int32 {
+	if x != nil {
+		return x.Running
+	}
+	return 0
+}
+
+func (x *WorkerSlots) GetAll() bool {
+	if x != nil {
+		return x.All
+	}
+	return false
+}
+
+func (x *WorkerSlots) GetHosts() map[string]*HostedVersions {
+	if x != nil {
+		return x.Hosts
+	}
+	return nil
+}
+
+type HostedVersions struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Versions      []string               `protobuf:"bytes,1,rep,name=versions,proto3" json:"versions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HostedVersions) Reset() {
+	*x = HostedVersions{}
+	mi := &file_operations_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HostedVersions) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HostedVersions) ProtoMessage() {}
+
+func (x *HostedVersions) ProtoReflect() protoreflect.Message {
+	mi := &file_operations_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HostedVersions.ProtoReflect.Descriptor instead.
+func (*HostedVersions) Descriptor() ([]byte, []int) {
+	return file_operations_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *HostedVersions) GetVersions() []string {
+	if x != nil {
+		return x.Versions
+	}
+	return nil
+}
+
+type WorkerItem struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	InstanceId    string                 `protobuf:"bytes,2,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	TaskId        int32                  `protobuf:"varint,3,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	Name          string                 `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
+	Since         *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=since,proto3" json:"since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WorkerItem) Reset() {
+	*x = WorkerItem{}
+	mi := &file_operations_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WorkerItem) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WorkerItem) ProtoMessage() {}
+
+func (x *WorkerItem) ProtoReflect() protoreflect.Message {
+	mi := &file_operations_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WorkerItem.ProtoReflect.Descriptor instead.
+func (*WorkerItem) Descriptor() ([]byte, []int) {
+	return file_operations_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *WorkerItem) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *WorkerItem) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+func (x *WorkerItem) GetTaskId() int32 {
+	if x != nil {
+		return x.TaskId
+	}
+	return 0
+}
+
+func (x *WorkerItem) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *WorkerItem) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
 var File_operations_proto protoreflect.FileDescriptor
 
 const file_operations_proto_rawDesc = "" +
@@ -522,13 +1191,80 @@ const file_operations_proto_rawDesc = "" +
 	"\trecursive\x18\x02 \x01(\bR\trecursive\x12\x14\n" +
 	"\x05force\x18\x03 \x01(\bR\x05force\")\n" +
 	"\rEraseResponse\x12\x18\n" +
-	"\adeleted\x18\x01 \x01(\x05R\adeleted2\xfe\x01\n" +
+	"\adeleted\x18\x01 \x01(\x05R\adeleted\"1\n" +
+	"\x0eExplainRequest\x12\x1f\n" +
+	"\vinstance_id\x18\x01 \x01(\tR\n" +
+	"instanceId\"\x94\x02\n" +
+	"\aVerdict\x12\x1f\n" +
+	"\vinstance_id\x18\x01 \x01(\tR\n" +
+	"instanceId\x12\x16\n" +
+	"\x06status\x18\x02 \x01(\tR\x06status\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x18\n" +
+	"\asummary\x18\x04 \x01(\tR\asummary\x120\n" +
+	"\x05since\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
+	"\x05until\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12&\n" +
+	"\x05waits\x18\a \x03(\v2\x10.perdure.v1.WaitR\x05waits\x12\x12\n" +
+	"\x04more\x18\b \x01(\x05R\x04more\"\xf1\x02\n" +
+	"\x04Wait\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\tR\aversion\x12\x17\n" +
+	"\atask_id\x18\x04 \x01(\x05R\x06taskId\x120\n" +
+	"\x05since\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
+	"\x05until\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x18\n" +
+	"\aattempt\x18\a \x01(\x05R\aattempt\x12!\n" +
+	"\fmax_attempts\x18\b \x01(\x05R\vmaxAttempts\x12\x1f\n" +
+	"\vinstance_id\x18\t \x01(\tR\n" +
+	"instanceId\x12\x16\n" +
+	"\x06worker\x18\n" +
+	" \x01(\tR\x06worker\x12\x16\n" +
+	"\x06detail\x18\v \x01(\tR\x06detail\x12\x18\n" +
+	"\asummary\x18\f \x01(\tR\asummary\"\x10\n" +
+	"\x0eWorkersRequest\"?\n" +
+	"\x0fWorkersResponse\x12,\n" +
+	"\aworkers\x18\x01 \x03(\v2\x12.perdure.v1.WorkerR\aworkers\"\xa8\x03\n" +
+	"\x06Worker\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
+	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x14\n" +
+	"\x05agent\x18\x04 \x01(\tR\x05agent\x12=\n" +
+	"\fconnected_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\vconnectedAt\x12\x1a\n" +
+	"\bdraining\x18\x06 \x01(\bR\bdraining\x12\x12\n" +
+	"\x04late\x18\a \x01(\x05R\x04late\x12?\n" +
+	"\x0eorchestrations\x18\b \x01(\v2\x17.perdure.v1.WorkerSlotsR\x0eorchestrations\x127\n" +
+	"\n" +
+	"activities\x18\t \x01(\v2\x17.perdure.v1.WorkerSlotsR\n" +
+	"activities\x123\n" +
+	"\bentities\x18\n" +
+	" \x01(\v2\x17.perdure.v1.WorkerSlotsR\bentities\x12,\n" +
+	"\x05items\x18\v \x03(\v2\x16.perdure.v1.WorkerItemR\x05items\"\xdf\x01\n" +
+	"\vWorkerSlots\x12\x14\n" +
+	"\x05limit\x18\x01 \x01(\x05R\x05limit\x12\x18\n" +
+	"\arunning\x18\x02 \x01(\x05R\arunning\x12\x10\n" +
+	"\x03all\x18\x03 \x01(\bR\x03all\x128\n" +
+	"\x05hosts\x18\x04 \x03(\v2\".perdure.v1.WorkerSlots.HostsEntryR\x05hosts\x1aT\n" +
+	"\n" +
+	"HostsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x120\n" +
+	"\x05value\x18\x02 \x01(\v2\x1a.perdure.v1.HostedVersionsR\x05value:\x028\x01\",\n" +
+	"\x0eHostedVersions\x12\x1a\n" +
+	"\bversions\x18\x01 \x03(\tR\bversions\"\xa0\x01\n" +
+	"\n" +
+	"WorkerItem\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1f\n" +
+	"\vinstance_id\x18\x02 \x01(\tR\n" +
+	"instanceId\x12\x17\n" +
+	"\atask_id\x18\x03 \x01(\x05R\x06taskId\x12\x12\n" +
+	"\x04name\x18\x04 \x01(\tR\x04name\x120\n" +
+	"\x05since\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05since2\xfe\x02\n" +
 	"\n" +
 	"Operations\x129\n" +
 	"\x04Find\x12\x17.perdure.v1.FindRequest\x1a\x18.perdure.v1.FindResponse\x12?\n" +
 	"\aInspect\x12\x1a.perdure.v1.InspectRequest\x1a\x18.perdure.v1.InstanceInfo\x126\n" +
 	"\x03End\x12\x16.perdure.v1.EndRequest\x1a\x17.perdure.v1.EndResponse\x12<\n" +
-	"\x05Erase\x12\x18.perdure.v1.EraseRequest\x1a\x19.perdure.v1.EraseResponseB'Z%github.com/perdure/perdure/api/protosb\x06proto3"
+	"\x05Erase\x12\x18.perdure.v1.EraseRequest\x1a\x19.perdure.v1.EraseResponse\x12:\n" +
+	"\aExplain\x12\x1a.perdure.v1.ExplainRequest\x1a\x13.perdure.v1.Verdict\x12B\n" +
+	"\aWorkers\x12\x1a.perdure.v1.WorkersRequest\x1a\x1b.perdure.v1.WorkersResponseB'Z%github.com/perdure/perdure/api/protosb\x06proto3"
 
 var (
 	file_operations_proto_rawDescOnce sync.Once
@@ -542,7 +1278,7 @@ func file_operations_proto_rawDescGZIP() []byte {
 	return file_operations_proto_rawDescData
 }
 
-var file_operations_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_operations_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_operations_proto_goTypes = []any{
 	(*FindRequest)(nil),            // 0: perdure.v1.FindRequest
 	(*FindResponse)(nil),           // 1: perdure.v1.FindResponse
@@ -552,31 +1288,59 @@ var file_operations_proto_goTypes = []any{
 	(*EndResponse)(nil),            // 5: perdure.v1.EndResponse
 	(*EraseRequest)(nil),           // 6: perdure.v1.EraseRequest
 	(*EraseResponse)(nil),          // 7: perdure.v1.EraseResponse
-	(OrchestrationStatus)(0),       // 8: OrchestrationStatus
-	(*timestamppb.Timestamp)(nil),  // 9: google.protobuf.Timestamp
-	(*OrchestrationState)(nil),     // 10: OrchestrationState
-	(*wrapperspb.StringValue)(nil), // 11: google.protobuf.StringValue
+	(*ExplainRequest)(nil),         // 8: perdure.v1.ExplainRequest
+	(*Verdict)(nil),                // 9: perdure.v1.Verdict
+	(*Wait)(nil),                   // 10: perdure.v1.Wait
+	(*WorkersRequest)(nil),         // 11: perdure.v1.WorkersRequest
+	(*WorkersResponse)(nil),        // 12: perdure.v1.WorkersResponse
+	(*Worker)(nil),                 // 13: perdure.v1.Worker
+	(*WorkerSlots)(nil),            // 14: perdure.v1.WorkerSlots
+	(*HostedVersions)(nil),         // 15: perdure.v1.HostedVersions
+	(*WorkerItem)(nil),             // 16: perdure.v1.WorkerItem
+	nil,                            // 17: perdure.v1.WorkerSlots.HostsEntry
+	(OrchestrationStatus)(0),       // 18: OrchestrationStatus
+	(*timestamppb.Timestamp)(nil),  // 19: google.protobuf.Timestamp
+	(*OrchestrationState)(nil),     // 20: OrchestrationState
+	(*wrapperspb.StringValue)(nil), // 21: google.protobuf.StringValue
 }
 var file_operations_proto_depIdxs = []int32{
-	8,  // 0: perdure.v1.FindRequest.statuses:type_name -> OrchestrationStatus
-	9,  // 1: perdure.v1.FindRequest.created_from:type_name -> google.protobuf.Timestamp
-	9,  // 2: perdure.v1.FindRequest.created_to:type_name -> google.protobuf.Timestamp
+	18, // 0: perdure.v1.FindRequest.statuses:type_name -> OrchestrationStatus
+	19, // 1: perdure.v1.FindRequest.created_from:type_name -> google.protobuf.Timestamp
+	19, // 2: perdure.v1.FindRequest.created_to:type_name -> google.protobuf.Timestamp
 	3,  // 3: perdure.v1.FindResponse.instances:type_name -> perdure.v1.InstanceInfo
-	10, // 4: perdure.v1.InstanceInfo.state:type_name -> OrchestrationState
-	11, // 5: perdure.v1.EndRequest.output:type_name -> google.protobuf.StringValue
-	0,  // 6: perdure.v1.Operations.Find:input_type -> perdure.v1.FindRequest
-	2,  // 7: perdure.v1.Operations.Inspect:input_type -> perdure.v1.InspectRequest
-	4,  // 8: perdure.v1.Operations.End:input_type -> perdure.v1.EndRequest
-	6,  // 9: perdure.v1.Operations.Erase:input_type -> perdure.v1.EraseRequest
-	1,  // 10: perdure.v1.Operations.Find:output_type -> perdure.v1.FindResponse
-	3,  // 11: perdure.v1.Operations.Inspect:output_type -> perdure.v1.InstanceInfo
-	5,  // 12: perdure.v1.Operations.End:output_type -> perdure.v1.EndResponse
-	7,  // 13: perdure.v1.Operations.Erase:output_type -> perdure.v1.EraseResponse
-	10, // [10:14] is the sub-list for method output_type
-	6,  // [6:10] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	20, // 4: perdure.v1.InstanceInfo.state:type_name -> OrchestrationState
+	21, // 5: perdure.v1.EndRequest.output:type_name -> google.protobuf.StringValue
+	19, // 6: perdure.v1.Verdict.since:type_name -> google.protobuf.Timestamp
+	19, // 7: perdure.v1.Verdict.until:type_name -> google.protobuf.Timestamp
+	10, // 8: perdure.v1.Verdict.waits:type_name -> perdure.v1.Wait
+	19, // 9: perdure.v1.Wait.since:type_name -> google.protobuf.Timestamp
+	19, // 10: perdure.v1.Wait.until:type_name -> google.protobuf.Timestamp
+	13, // 11: perdure.v1.WorkersResponse.workers:type_name -> perdure.v1.Worker
+	19, // 12: perdure.v1.Worker.connected_at:type_name -> google.protobuf.Timestamp
+	14, // 13: perdure.v1.Worker.orchestrations:type_name -> perdure.v1.WorkerSlots
+	14, // 14: perdure.v1.Worker.activities:type_name -> perdure.v1.WorkerSlots
+	14, // 15: perdure.v1.Worker.entities:type_name -> perdure.v1.WorkerSlots
+	16, // 16: perdure.v1.Worker.items:type_name -> perdure.v1.WorkerItem
+	17, // 17: perdure.v1.WorkerSlots.hosts:type_name -> perdure.v1.WorkerSlots.HostsEntry
+	19, // 18: perdure.v1.WorkerItem.since:type_name -> google.protobuf.Timestamp
+	15, // 19: perdure.v1.WorkerSlots.HostsEntry.value:type_name -> perdure.v1.HostedVersions
+	0,  // 20: perdure.v1.Operations.Find:input_type -> perdure.v1.FindRequest
+	2,  // 21: perdure.v1.Operations.Inspect:input_type -> perdure.v1.InspectRequest
+	4,  // 22: perdure.v1.Operations.End:input_type -> perdure.v1.EndRequest
+	6,  // 23: perdure.v1.Operations.Erase:input_type -> perdure.v1.EraseRequest
+	8,  // 24: perdure.v1.Operations.Explain:input_type -> perdure.v1.ExplainRequest
+	11, // 25: perdure.v1.Operations.Workers:input_type -> perdure.v1.WorkersRequest
+	1,  // 26: perdure.v1.Operations.Find:output_type -> perdure.v1.FindResponse
+	3,  // 27: perdure.v1.Operations.Inspect:output_type -> perdure.v1.InstanceInfo
+	5,  // 28: perdure.v1.Operations.End:output_type -> perdure.v1.EndResponse
+	7,  // 29: perdure.v1.Operations.Erase:output_type -> perdure.v1.EraseResponse
+	9,  // 30: perdure.v1.Operations.Explain:output_type -> perdure.v1.Verdict
+	12, // 31: perdure.v1.Operations.Workers:output_type -> perdure.v1.WorkersResponse
+	26, // [26:32] is the sub-list for method output_type
+	20, // [20:26] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_operations_proto_init() }
@@ -591,7 +1355,7 @@ func file_operations_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_operations_proto_rawDesc), len(file_operations_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

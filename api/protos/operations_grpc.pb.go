@@ -26,6 +26,8 @@ const (
 	Operations_Inspect_FullMethodName = "/perdure.v1.Operations/Inspect"
 	Operations_End_FullMethodName     = "/perdure.v1.Operations/End"
 	Operations_Erase_FullMethodName   = "/perdure.v1.Operations/Erase"
+	Operations_Explain_FullMethodName = "/perdure.v1.Operations/Explain"
+	Operations_Workers_FullMethodName = "/perdure.v1.Operations/Workers"
 )
 
 // OperationsClient is the client API for Operations service.
@@ -42,6 +44,10 @@ type OperationsClient interface {
 	End(ctx context.Context, in *EndRequest, opts ...grpc.CallOption) (*EndResponse, error)
 	// Erase deletes one instance. Unlike PurgeInstances it says why it does not.
 	Erase(ctx context.Context, in *EraseRequest, opts ...grpc.CallOption) (*EraseResponse, error)
+	// Explain says why an instance does not move.
+	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*Verdict, error)
+	// Workers lists the connected workers, in the order in which they came.
+	Workers(ctx context.Context, in *WorkersRequest, opts ...grpc.CallOption) (*WorkersResponse, error)
 }
 
 type operationsClient struct {
@@ -92,6 +98,26 @@ func (c *operationsClient) Erase(ctx context.Context, in *EraseRequest, opts ...
 	return out, nil
 }
 
+func (c *operationsClient) Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*Verdict, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Verdict)
+	err := c.cc.Invoke(ctx, Operations_Explain_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operationsClient) Workers(ctx context.Context, in *WorkersRequest, opts ...grpc.CallOption) (*WorkersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(WorkersResponse)
+	err := c.cc.Invoke(ctx, Operations_Workers_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // OperationsServer is the server API for Operations service.
 // All implementations must embed UnimplementedOperationsServer
 // for forward compatibility.
@@ -106,6 +132,10 @@ type OperationsServer interface {
 	End(context.Context, *EndRequest) (*EndResponse, error)
 	// Erase deletes one instance. Unlike PurgeInstances it says why it does not.
 	Erase(context.Context, *EraseRequest) (*EraseResponse, error)
+	// Explain says why an instance does not move.
+	Explain(context.Context, *ExplainRequest) (*Verdict, error)
+	// Workers lists the connected workers, in the order in which they came.
+	Workers(context.Context, *WorkersRequest) (*WorkersResponse, error)
 	mustEmbedUnimplementedOperationsServer()
 }
 
@@ -127,6 +157,12 @@ func (UnimplementedOperationsServer) End(context.Context, *EndRequest) (*EndResp
 }
 func (UnimplementedOperationsServer) Erase(context.Context, *EraseRequest) (*EraseResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Erase not implemented")
+}
+func (UnimplementedOperationsServer) Explain(context.Context, *ExplainRequest) (*Verdict, error) {
+	return nil, status.Error(codes.Unimplemented, "method Explain not implemented")
+}
+func (UnimplementedOperationsServer) Workers(context.Context, *WorkersRequest) (*WorkersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Workers not implemented")
 }
 func (UnimplementedOperationsServer) mustEmbedUnimplementedOperationsServer() {}
 func (UnimplementedOperationsServer) testEmbeddedByValue()                    {}
@@ -221,6 +257,42 @@ func _Operations_Erase_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Operations_Explain_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExplainRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperationsServer).Explain(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Operations_Explain_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperationsServer).Explain(ctx, req.(*ExplainRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Operations_Workers_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(WorkersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperationsServer).Workers(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Operations_Workers_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperationsServer).Workers(ctx, req.(*WorkersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Operations_ServiceDesc is the grpc.ServiceDesc for Operations service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -243,6 +315,14 @@ var Operations_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Erase",
 			Handler:    _Operations_Erase_Handler,
+		},
+		{
+			MethodName: "Explain",
+			Handler:    _Operations_Explain_Handler,
+		},
+		{
+			MethodName: "Workers",
+			Handler:    _Operations_Workers_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

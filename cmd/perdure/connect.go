@@ -34,9 +34,13 @@ type reader interface {
 // target says which task hub a command talks to.
 type target struct{ server, db string }
 
-func (t *target) flags(cmd *cobra.Command) {
+func (t *target) serverFlag(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&t.server, "server", cmp.Or(os.Getenv("PERDURE_SERVER"), "127.0.0.1:4001"),
 		"gRPC address of the server (PERDURE_SERVER)")
+}
+
+func (t *target) flags(cmd *cobra.Command) {
+	t.serverFlag(cmd)
 	cmd.Flags().StringVar(&t.db, "db", "", "instead of a server: a SQLite file or a postgres:// URL")
 	cmd.MarkFlagsMutuallyExclusive("server", "db")
 }

@@ -20,7 +20,10 @@ import (
 
 // newReads returns the commands that change nothing.
 func newReads() []*cobra.Command {
-	return []*cobra.Command{newGet(), newList(), newCount(), newWait(), newHistory("history", false), newHistory("tail", true)}
+	return []*cobra.Command{
+		newGet(), newList(), newCount(), newWait(), newHistory("history", false), newHistory("tail", true),
+		newExplain(), newWorkers(),
+	}
 }
 
 // args takes n arguments at least, or exactly n where more is not set.

@@ -39,6 +39,7 @@ func (e *Engine) offerTask(t *task) {
 		return
 	}
 	k := t.workKey()
+	t.since = e.now()
 	if w, ok := e.queue.waiter(k); ok {
 		w <- t
 		return
@@ -141,7 +142,7 @@ func (e *Engine) handOut(t *task) *backend.ActivityWorkItem {
 		InstanceID: wi.InstanceID, ExecutionID: t.exec, TaskID: t.event.GetEventId(), Attempt: t.attempt,
 		Version: t.workKey().version,
 	})
-	t.item = wi
+	t.item, t.since = wi, e.now()
 	e.running[wi.SequenceNumber] = t
 	return wi
 }

@@ -75,6 +75,7 @@ func (e *Engine) CompleteOrchestrationWorkItem(ctx context.Context, wi *backend.
 	for _, m := range c.t.msgs {
 		m.state = riding
 	}
+	c.t.done = e.now()
 	e.mu.Unlock()
 	over := c.s.IsCompleted() // once the op is applied, the state belongs to the next turn
 	err = e.submit(&op{build: c.build, apply: c.apply})

@@ -95,6 +95,7 @@ var (
 	_ backend.HistoryReader    = (*Engine)(nil)
 	_ backend.InstanceManager  = (*Engine)(nil)
 	_ backend.InstanceStaller  = (*Engine)(nil)
+	_ backend.Explainer        = (*Engine)(nil)
 	_ backend.HealthReporter   = (*Engine)(nil)
 	_ backend.EntityBackend    = (*Engine)(nil)
 	_ backend.EntityQuerier    = (*Engine)(nil)

@@ -49,12 +49,15 @@ type task struct {
 	item     *backend.ActivityWorkItem // while it is handed out
 	over     bool                      // its result is not wanted any more
 	detached int64                     // seq of its inbox record; its result is ignored
+	since    int64                     // when it was offered, or handed out
 }
 
 // turn is a work item that was handed out and is not committed.
 type turn struct {
-	item *backend.OrchestrationWorkItem
-	msgs []*message
+	item  *backend.OrchestrationWorkItem
+	msgs  []*message
+	since int64
+	done  int64 // when it came back to be committed; 0 before
 }
 
 // instance is the live part of one orchestration instance.
@@ -77,6 +80,7 @@ type instance struct {
 	tasks  map[int32]*task
 	timers []timer // open ones, a heap by due time
 	ready  bool    // in the ready queue
+	queued int64   // since when
 	again  bool    // wants a turn without any message
 	check  bool    // its timers must be looked at, once its history is read
 	kept   []*task // detached ones

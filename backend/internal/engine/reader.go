@@ -51,3 +51,8 @@ func (r *Reader) QueryInstances(ctx context.Context, q api.InstanceQuery) (*api.
 func (r *Reader) ReadHistory(ctx context.Context, id api.InstanceID, f func([]*backend.HistoryEvent) error) error {
 	return r.e.ReadHistory(ctx, id, f)
 }
+
+// ExplainInstance says why an instance does not move, as far as what is stored tells.
+func (r *Reader) ExplainInstance(ctx context.Context, id api.InstanceID) (*api.Verdict, error) {
+	return r.e.explain(ctx, id, func(api.InstanceID) glance { return glance{now: r.e.now()} })
+}

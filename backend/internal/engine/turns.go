@@ -52,6 +52,7 @@ func (e *Engine) push(i *instance) bool {
 		return false
 	}
 	e.ready.push(k, i)
+	i.queued = e.now()
 	return true
 }
 
@@ -69,7 +70,7 @@ func (i *instance) workKey() workKey {
 
 // take and leave begin and end the turn of an instance. The mutex is held.
 func (e *Engine) take(i *instance) {
-	i.turn = &turn{}
+	i.turn = &turn{since: e.now()}
 	e.turns++
 }
 

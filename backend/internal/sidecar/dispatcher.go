@@ -53,6 +53,7 @@ type Dispatcher struct {
 	mu      sync.Mutex
 	seq     uint64 // of items
 	offers  uint64 // of tokens
+	joined  uint64 // of streams
 	turn    int    // round robin among equals
 	streams []*stream
 	queue   []*item // by seq
@@ -278,6 +279,7 @@ func (d *Dispatcher) refill(s *stream) {
 
 func (d *Dispatcher) assign(it *item, s *stream) offer {
 	d.offers++
+	it.since = time.Now()
 	it.owner, it.token = s, d.prefix+strconv.FormatUint(d.offers, 36)
 	d.tokens[it.token] = it
 	s.items[it] = struct{}{}

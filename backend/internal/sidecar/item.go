@@ -36,7 +36,8 @@ type item struct {
 	done          chan answer                 // takes the one answer without blocking
 
 	seq      uint64
-	owner    *stream // nil while queued
+	since    time.Time // when it was queued, or given to its owner
+	owner    *stream   // nil while queued
 	token    string  // of the current offer
 	avoid    map[*stream]bool
 	abandons int

@@ -3,12 +3,14 @@ package sidecar
 import (
 	"context"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/perdure/perdure/api"
 	"github.com/perdure/perdure/api/protos"
 )
 
@@ -19,6 +21,7 @@ type stream struct {
 	streaming bool                       // it can read a history in chunks
 	handoff   chan offer                 // takes the one offer to a parked stream without blocking
 	end       chan struct{}              // closed to end the stream
+	who       api.Worker                 // without what changes
 
 	count [kinds]int
 	items map[*item]struct{}
@@ -89,6 +92,7 @@ func (d *Dispatcher) Serve(
 	ctx context.Context, req *protos.GetWorkItemsRequest, shutdown <-chan any, send func(*protos.WorkItem) error,
 ) error {
 	s := newStream(req)
+	s.identify(ctx)
 	if !d.join(s) {
 		return errDrained
 	}
@@ -150,6 +154,8 @@ func (d *Dispatcher) join(s *stream) bool {
 	if d.draining {
 		return false
 	}
+	d.joined++
+	s.who.ID, s.who.ConnectedAt = "w"+strconv.FormatUint(d.joined, 10), time.Now()
 	d.streams = append(d.streams, s)
 	for _, m := range d.demand {
 		m.grow()
