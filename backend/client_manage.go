@@ -62,11 +62,12 @@ func (c *backendClient) Purge(ctx context.Context, id api.InstanceID, opts ...ap
 
 // purge deletes a single instance on every backend, a tree only where the backend can.
 func purge(ctx context.Context, be Backend, id api.InstanceID, recursive bool) (int, error) {
-	n, err := 1, error(nil)
+	n := 1
+	var err error
 	if m, ok := be.(InstanceManager); ok {
 		n, err = m.PurgeInstance(ctx, id, recursive, false)
 	} else if recursive {
-		n, err = 0, fmt.Errorf("%w: recursive purge", api.ErrUnsupported)
+		err = fmt.Errorf("%w: recursive purge", api.ErrUnsupported)
 	} else {
 		err = be.PurgeOrchestrationState(ctx, id)
 	}

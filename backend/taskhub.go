@@ -58,7 +58,7 @@ func (w *taskHubWorker) Shutdown(ctx context.Context) error {
 	}
 	w.started = false
 	var wg sync.WaitGroup
-	errs := make([]error, 2)
+	var errs [3]error
 	for i, t := range []TaskWorker{w.orch, w.act} {
 		wg.Go(func() {
 			if s, ok := t.(interface{ shutdown(context.Context) error }); ok {
@@ -70,7 +70,7 @@ func (w *taskHubWorker) Shutdown(ctx context.Context) error {
 	}
 	wg.Wait()
 	if err := w.be.Stop(context.WithoutCancel(ctx)); err != nil {
-		errs = append(errs, fmt.Errorf("stop backend: %w", err))
+		errs[2] = fmt.Errorf("stop backend: %w", err)
 	}
-	return errors.Join(errs...)
+	return errors.Join(errs[:]...)
 }

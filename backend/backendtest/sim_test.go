@@ -334,7 +334,7 @@ func (s *sim) clientLoop(n int, r *rand.Rand) {
 		s.start(sub, r)
 		for m := 0; (kind == "list" || kind == "gather") && m < 2+r.IntN(5); m++ {
 			if r.IntN(5) == 0 {
-				s.call(sub, "suspend", func(ctx context.Context, c backend.Client) error { return c.SuspendOrchestration(ctx, sub.id, "") })
+				_ = s.call(sub, "suspend", func(ctx context.Context, c backend.Client) error { return c.SuspendOrchestration(ctx, sub.id, "") })
 			}
 			sub.tried = append(sub.tried, m)
 			if s.call(sub, fmt.Sprint("event ", m), func(ctx context.Context, c backend.Client) error {
@@ -343,13 +343,13 @@ func (s *sim) clientLoop(n int, r *rand.Rand) {
 				sub.events = append(sub.events, m)
 			}
 			if r.IntN(4) == 0 {
-				s.call(sub, "resume", func(ctx context.Context, c backend.Client) error { return c.ResumeOrchestration(ctx, sub.id, "") })
+				_ = s.call(sub, "resume", func(ctx context.Context, c backend.Client) error { return c.ResumeOrchestration(ctx, sub.id, "") })
 			}
 			<-time.After(time.Duration(r.IntN(12)) * time.Millisecond)
 		}
 		if (kind == "victim" && r.IntN(2) == 0) || r.IntN(15) == 0 {
 			sub.terminated = true
-			s.call(sub, "terminate", func(ctx context.Context, c backend.Client) error {
+			_ = s.call(sub, "terminate", func(ctx context.Context, c backend.Client) error {
 				return c.TerminateOrchestration(ctx, sub.id, "stop")
 			})
 		}
@@ -547,10 +547,10 @@ func (s *sim) check() error {
 		}
 	}
 	due, err := s.model.DueAfter(ctx, store.DueKey{}, 10)
-	if err != nil || len(due) > 0 {
-		return fmt.Errorf("timers of finished instances are left: %v %v", due, err)
+	if err == nil && len(due) > 0 {
+		err = fmt.Errorf("timers of finished instances are left: %v", due)
 	}
-	return nil
+	return err
 }
 
 func (s *sim) checkHistory(row *store.Instance, events []*backend.HistoryEvent) error {

@@ -265,13 +265,16 @@ func (s *sim) check() error {
 			continue // a start that was not acknowledged
 		}
 		left, err := s.model.Inbox(ctx, row.Key)
-		if err != nil || len(left) > 0 {
-			return fmt.Errorf("%s is over and has %d messages in its inbox (%v)", row.ID, len(left), err)
+		if err != nil {
+			return err
+		}
+		if len(left) > 0 {
+			return fmt.Errorf("%s is over and has %d messages in its inbox", row.ID, len(left))
 		}
 	}
 	due, err := s.model.DueAfter(ctx, store.DueKey{}, 10)
-	if err != nil || len(due) > 0 {
-		return fmt.Errorf("timers of finished instances are left: %v %v", due, err)
+	if err == nil && len(due) > 0 {
+		err = fmt.Errorf("timers of finished instances are left: %v", due)
 	}
-	return nil
+	return err
 }

@@ -176,9 +176,10 @@ func (d *driver) compare() {
 	d.same("ByKey", func(s store.Store) (any, error) { return s.ByKey(ctx, key) })
 	d.same("ByID", func(s store.Store) (any, error) { return s.ByID(ctx, fmt.Sprintf("a%d", key)) })
 	d.same("Inbox", func(s store.Store) (any, error) { return s.Inbox(ctx, key) })
+	after := d.r.Int64N(d.lsn+1) * d.r.Int64N(2) // each second time from the beginning
 	d.same("History", func(s store.Store) (any, error) {
 		var rows []store.HistoryRow
-		err := s.History(ctx, key, d.r.Int64N(1), func(r store.HistoryRow) error { rows = append(rows, r); return nil })
+		err := s.History(ctx, key, after, func(r store.HistoryRow) error { rows = append(rows, r); return nil })
 		return rows, err
 	})
 	limit := d.r.IntN(6) + 1
