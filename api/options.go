@@ -134,7 +134,12 @@ func WithRecursivePurge(recursive bool) PurgeOptions {
 	return func(r *protos.PurgeInstancesRequest) error { r.Recursive = recursive; return nil }
 }
 
-func toJSON(what string, v any) (*wrapperspb.StringValue, error) {
+func toJSON(what string, v any) (s *wrapperspb.StringValue, err error) {
+	defer func() { // a MarshalJSON of the caller's
+		if r := recover(); r != nil {
+			s, err = nil, fmt.Errorf("%w: %s of type %T: panic: %v", ErrInvalidInput, what, v, r)
+		}
+	}()
 	b, err := json.Marshal(v)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s of type %T: %w", ErrInvalidInput, what, v, err)

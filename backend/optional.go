@@ -115,6 +115,11 @@ type (
 		ReviveInstance(ctx context.Context, id api.InstanceID) error
 	}
 
+	// PayloadLimiter says how many bytes one payload may have: an input, an
+	// output, an event's data, a custom status. A turn that goes beyond it fails its instance.
+	PayloadLimiter interface {
+		MaxPayload() int
+	}
 	// HealthReporter says why the backend refuses work; nil while it works.
 	HealthReporter interface {
 		Health() error

@@ -160,6 +160,12 @@ func (p *orchestrationProcessor) run(ctx context.Context, wi *OrchestrationWorkI
 				return p.fail(wi, "OrchestrationPoisoned", fmt.Sprintf("the turn cannot be stored: %v", err))
 			}
 		}
+		if l, ok := p.be.(PayloadLimiter); ok {
+			if r, fits := within(l.MaxPayload(), results.Response); !fits {
+				s.Release()
+				results.Response = r
+			}
+		}
 		if results.Response.GetCustomStatus() != nil {
 			s.CustomStatus = results.Response.GetCustomStatus()
 		}

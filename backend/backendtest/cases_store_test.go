@@ -14,7 +14,6 @@ import (
 
 	"github.com/perdure/perdure/api"
 	"github.com/perdure/perdure/backend"
-	"github.com/perdure/perdure/backend/internal/store"
 	"github.com/perdure/perdure/backend/sqlite"
 	"github.com/perdure/perdure/task"
 )
@@ -80,7 +79,7 @@ func TestC57ASecondEngineIsRefused(t *testing.T) {
 	all := orchestrators{"other": other}
 	h := newHost(t, sqliteFile(file), all, activities{"echo": echo})
 	second := sqlite.NewSqliteBackend(sqlite.NewSqliteOptions(file), &recorder{})
-	if err := second.CreateTaskHub(t.Context()); !errors.Is(err, store.ErrLocked) || !strings.Contains(err.Error(), file) {
+	if err := second.CreateTaskHub(t.Context()); !errors.Is(err, api.ErrTaskHubLocked) || !strings.Contains(err.Error(), file) {
 		t.Errorf("second engine: %v", err)
 	}
 	h.others()()
@@ -138,7 +137,7 @@ func TestC66FiveStartsOfAnEmptyFile(t *testing.T) {
 		switch err := recv(t, errs, "start"); {
 		case err == nil:
 			won++
-		case !errors.Is(err, store.ErrLocked):
+		case !errors.Is(err, api.ErrTaskHubLocked):
 			t.Error(err)
 		}
 	}

@@ -142,7 +142,7 @@ func TestForeignWriterIsWaitedFor(t *testing.T) {
 	if err := s.w.c.BusyTimeout(time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Commit(t.Context(), insert(m.Epoch, 1)); !errors.Is(err, sqlite3.BUSY) || !strings.Contains(err.Error(), "another program") {
+	if err := s.Commit(t.Context(), insert(m.Epoch, 1)); !errors.Is(err, sqlite3.BUSY) || !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "another program") {
 		t.Errorf("beside a writer that stays longer: %v", err)
 	}
 	if err := s.w.c.BusyTimeout(busyTimeout); err != nil {

@@ -148,12 +148,36 @@ func (c *conn) during(ctx context.Context, f func() error) error {
 	return err
 }
 
-// wrap marks what SQLite says of a damaged file.
+// wrap marks what SQLite says of a damaged file, and of one that it cannot use now.
 func wrap(err error) error {
-	if errors.Is(err, sqlite3.CORRUPT) || errors.Is(err, sqlite3.NOTADB) {
+	var code sqlite3.ErrorCode
+	if !errors.As(err, &code) {
+		return err
+	}
+	switch code {
+	case sqlite3.CORRUPT, sqlite3.NOTADB:
 		return fmt.Errorf("%w: %w", store.ErrCorrupt, err)
+	case sqlite3.BUSY, sqlite3.FULL, sqlite3.READONLY, sqlite3.IOERR, sqlite3.CANTOPEN, sqlite3.PERM, sqlite3.NOMEM:
+		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 	}
 	return err
+}
+
+// wrapOpen says why a file cannot be opened in terms that users can test for:
+// what is no refusal of ours comes from SQLite or from the operating system.
+func wrapOpen(err error) error {
+	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	for _, known := range []error{store.ErrLocked, store.ErrSchemaTooNew, store.ErrCorrupt, store.ErrUnavailable} {
+		if errors.Is(err, known) {
+			return err
+		}
+	}
+	if marked := wrap(err); errors.Is(marked, store.ErrCorrupt) {
+		return marked
+	}
+	return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 }
 
 func optional(s *sqlite3.Stmt, col int) *string {

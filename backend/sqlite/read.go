@@ -11,7 +11,7 @@ import (
 	"github.com/perdure/perdure/backend/internal/store"
 )
 
-var errClosed = errors.New("the store is closed")
+var errClosed = fmt.Errorf("%w: the store is closed", store.ErrUnavailable)
 
 // read runs f on a connection of its own; in memory, on the only one.
 func (d *db) read(ctx context.Context, f func(*conn) error) error {

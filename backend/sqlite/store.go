@@ -47,6 +47,7 @@ func newStore(path string, relaxed bool) *db {
 func (d *db) Open(ctx context.Context) (created bool, m store.Marks, err error) {
 	d.life.Lock()
 	defer d.life.Unlock()
+	defer func() { err = wrapOpen(err) }()
 	if d.memory {
 		return d.openMemory()
 	}

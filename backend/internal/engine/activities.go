@@ -6,10 +6,7 @@ import (
 	"maps"
 	"slices"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
-
 	"github.com/perdure/perdure/api"
-	"github.com/perdure/perdure/api/protos"
 	"github.com/perdure/perdure/backend"
 )
 
@@ -174,11 +171,7 @@ func (e *Engine) CompleteActivityWorkItem(ctx context.Context, wi *backend.Activ
 		e.mu.Unlock()
 		return fmt.Errorf("%w: %s: the result is %T", api.ErrInvalidInput, wi.InstanceID, wi.Result.GetEventType())
 	}
-	if n, err := sizeOf(wi.Result); err != nil {
-		wi.Result = refused(t, "InvalidPayload", fmt.Sprintf("the result cannot be stored: %v", err))
-	} else if n > e.opts.MaxPayload+eventOverhead {
-		wi.Result = refused(t, "PayloadTooLarge", fmt.Sprintf("the result has %d bytes, the limit of a payload is %d", n, e.opts.MaxPayload))
-	}
+	wi.Result = e.checkResult(t, wi.Result)
 	delete(e.running, wi.SequenceNumber)
 	i := t.inst
 	if t.detached != 0 {
@@ -230,19 +223,6 @@ func (e *Engine) detachedDone(t *task) *op {
 			t.inst.kept = slices.DeleteFunc(t.inst.kept, func(k *task) bool { return k == t })
 			e.settle(t.inst)
 		},
-	}
-}
-
-// refused is the failure that an activity ends with when its result cannot be stored.
-func refused(t *task, kind, why string) *backend.HistoryEvent {
-	return &backend.HistoryEvent{
-		EventId: -1, Timestamp: timestamppb.Now(),
-		EventType: &protos.HistoryEvent_TaskFailed{TaskFailed: &protos.TaskFailedEvent{
-			TaskScheduledId: t.event.GetEventId(),
-			FailureDetails: &protos.TaskFailureDetails{
-				ErrorType: kind, ErrorMessage: why, IsNonRetriable: true,
-			},
-		}},
 	}
 }
 

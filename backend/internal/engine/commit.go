@@ -137,18 +137,16 @@ func (c *turnCommit) unpin(o outgoing) error {
 	return nil
 }
 
-// maxChildID is the limit of a child's id in bytes. It is above that of ids
-// which callers give, as SDKs derive the ids of children from those of parents.
-const maxChildID = 1024
-
 // checkChild refuses the id of a child; where it does, the parent's task fails.
+// The limit is above that of ids which callers give, as SDKs derive the ids of
+// children from those of parents.
 func checkChild(id string) error {
 	switch {
 	case !utf8.ValidString(id) || strings.ContainsRune(id, 0):
-		return fmt.Errorf("%w: sub-orchestration id %q is not valid UTF-8 or contains a NUL", api.ErrInvalidInput, id)
-	case len(id) > maxChildID:
-		return fmt.Errorf("%w: sub-orchestration id has a length of %d bytes, the limit is %d: %.40q…",
-			api.ErrInvalidInput, len(id), maxChildID, id)
+		return fmt.Errorf("%w of a sub-orchestration, %q, is not valid UTF-8 or contains a NUL", api.ErrInvalidInstanceID, id)
+	case len(id) > maxIDBytes:
+		return fmt.Errorf("%w of a sub-orchestration has a length of %d bytes, the limit is %d: %.40q…",
+			api.ErrInvalidInstanceID, len(id), maxIDBytes, id)
 	}
 	return nil
 }

@@ -20,7 +20,7 @@ type Options struct {
 	// MaxPayload is the limit of one payload in bytes (default 4 MiB).
 	MaxPayload int
 	// MaxIDLength is the limit of an instance id that a caller gives, in
-	// characters (default 100).
+	// characters (default 100, at most 1,024; 1,024 bytes are the limit in any case).
 	MaxIDLength int
 	// MaxResident is how much memory, in bytes and roughly, idle instances may
 	// keep between turns (default 64 MiB).
@@ -34,6 +34,7 @@ func (o Options) withDefaults() Options {
 	if o.MaxIDLength <= 0 {
 		o.MaxIDLength = 100
 	}
+	o.MaxIDLength = min(o.MaxIDLength, maxIDBytes)
 	if o.MaxResident <= 0 {
 		o.MaxResident = 64 << 20
 	}
@@ -99,6 +100,7 @@ var (
 	_ backend.HealthReporter   = (*Engine)(nil)
 	_ backend.EntityBackend    = (*Engine)(nil)
 	_ backend.EntityQuerier    = (*Engine)(nil)
+	_ backend.PayloadLimiter   = (*Engine)(nil)
 )
 
 // New returns an engine over a store that is not open yet.

@@ -3,7 +3,10 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/perdure/perdure/api"
 	"github.com/perdure/perdure/backend"
@@ -33,11 +36,7 @@ func (e *Engine) unlocksOf(ctx context.Context, i *instance) (unlocks, error) {
 	}
 	var l backend.LockLedger
 	err := e.st.History(ctx, row.Key, 0, func(r store.HistoryRow) error {
-		events, err := decodeEvents(r.Events)
-		for _, ev := range events {
-			l.Add(ev)
-		}
-		return err
+		return lockEvents(r.Events, l.Add)
 	})
 	if err != nil {
 		if ctx.Err() != nil {
@@ -56,3 +55,39 @@ func (u unlocks) build(b *builder) error {
 	u.i.sealed, u.i.ends = b, true
 	return u.send(b)
 }
+
+// lockEvents calls f for the events of a history row that concern locks, and
+// decodes no other: a forced end must be quick however large the history is.
+func lockEvents(b []byte, f func(*backend.HistoryEvent)) error {
+	for len(b) > 0 {
+		raw, n := protowire.ConsumeBytes(b)
+		if n < 0 {
+			return fmt.Errorf("%w: an event has no valid length", store.ErrCorrupt)
+		}
+		b = b[n:]
+		for at := 0; at < len(raw); {
+			field, _, n := protowire.ConsumeField(raw[at:])
+			if n < 0 {
+				return fmt.Errorf("%w: an event cannot be decoded", store.ErrCorrupt)
+			}
+			at += n
+			if field != lockRequested && field != lockGranted && field != unlockSent {
+				continue
+			}
+			ev, err := backend.UnmarshalHistoryEvent(raw)
+			if err != nil {
+				return fmt.Errorf("%w: %w", store.ErrCorrupt, err)
+			}
+			f(ev)
+			break
+		}
+	}
+	return nil
+}
+
+// The fields of a HistoryEvent that hold events of locks.
+const (
+	lockRequested = 27
+	lockGranted   = 28
+	unlockSent    = 29
+)

@@ -124,6 +124,9 @@ func (e *Engine) release(i *instance) {
 
 // ForceTerminate ends an instance without its history.
 func (e *Engine) ForceTerminate(ctx context.Context, id api.InstanceID, output *string) error {
+	if err := e.checkOutput(output); err != nil {
+		return err
+	}
 	for {
 		if err := e.forceTerminate(ctx, id, output); !errors.Is(err, errMoved) {
 			return err

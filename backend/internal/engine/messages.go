@@ -4,11 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
-	"unicode/utf8"
-
-	"google.golang.org/protobuf/proto"
 
 	"github.com/perdure/perdure/api"
 	"github.com/perdure/perdure/api/protos"
@@ -19,68 +15,6 @@ import (
 // holdLimit is how long a message may wait for the turn that consumes it
 // before it gets a record of its own.
 const holdLimit = 10 * time.Millisecond
-
-func (e *Engine) checkID(id string) error {
-	n := utf8.RuneCountInString(id)
-	switch {
-	case id == "":
-		return fmt.Errorf("%w: instance id is empty", api.ErrInvalidInput)
-	case !utf8.ValidString(id):
-		return fmt.Errorf("%w: instance id %q is not valid UTF-8", api.ErrInvalidInput, id)
-	case strings.ContainsRune(id, 0):
-		return fmt.Errorf("%w: instance id %q contains a NUL", api.ErrInvalidInput, id)
-	case api.IsEntityID(api.InstanceID(id)):
-		return fmt.Errorf("%w: instance id %q begins with @, which is kept for entities", api.ErrInvalidInput, id)
-	case n > e.opts.MaxIDLength:
-		return fmt.Errorf("%w: instance id has a length of %d characters, the limit is %d: %.40q…",
-			api.ErrInvalidInput, n, e.opts.MaxIDLength, id)
-	}
-	return nil
-}
-
-func (e *Engine) checkEvent(ev *backend.HistoryEvent) error {
-	if ev == nil || ev.GetEventType() == nil {
-		return fmt.Errorf("%w: the event is nil", api.ErrInvalidInput)
-	}
-	if err := ev.GetTimestamp().CheckValid(); err != nil {
-		return fmt.Errorf("%w: event timestamp: %w", api.ErrInvalidInput, err)
-	}
-	n, err := sizeOf(ev)
-	if err != nil {
-		return fmt.Errorf("%w: the event: %w", api.ErrInvalidInput, err)
-	}
-	if n > e.opts.MaxPayload+eventOverhead {
-		return fmt.Errorf("%w: the event has %d bytes, the limit of a payload is %d", api.ErrInvalidInput, n, e.opts.MaxPayload)
-	}
-	return nil
-}
-
-// sizeOf is the size of an event, roughly where that is cheaper. It refuses
-// one with a text that is not valid UTF-8: it could not be stored, nor could a
-// turn that it is part of.
-func sizeOf(ev *backend.HistoryEvent) (int, error) {
-	switch t := ev.GetEventType().(type) { // what comes often
-	case *protos.HistoryEvent_TaskCompleted:
-		return sizeOfTexts(t.TaskCompleted.GetResult().GetValue())
-	case *protos.HistoryEvent_EventRaised:
-		return sizeOfTexts(t.EventRaised.GetName(), t.EventRaised.GetInput().GetValue())
-	}
-	b, err := proto.Marshal(ev)
-	return len(b), err
-}
-
-func sizeOfTexts(texts ...string) (n int, err error) {
-	for _, s := range texts {
-		n += len(s)
-		if !utf8.ValidString(s) {
-			err = errors.New("a text is not valid UTF-8")
-		}
-	}
-	return n, err
-}
-
-// eventOverhead is what an event may need beside its payload.
-const eventOverhead = 16 << 10
 
 // CreateOrchestrationInstance starts an instance; a taken id is refused whatever its status.
 func (e *Engine) CreateOrchestrationInstance(ctx context.Context, ev *backend.HistoryEvent) error {
@@ -108,19 +42,15 @@ func (e *Engine) start(
 	if !e.isOpen() {
 		return backend.ErrNotInitialized
 	}
-	if err := e.checkEvent(ev); err != nil {
-		return err
-	}
 	start := ev.GetExecutionStarted()
 	if start == nil {
 		return fmt.Errorf("%w: the event is %T, not ExecutionStarted", api.ErrInvalidInput, ev.GetEventType())
 	}
-	if err := checkPolicy(policy); err != nil {
-		return err
-	}
 	id := start.GetOrchestrationInstance().GetInstanceId()
-	if err := e.checkID(id); err != nil {
-		return err
+	for _, err := range []error{e.checkID(id), e.checkEvent(ev), checkPolicy(policy)} {
+		if err != nil {
+			return err
+		}
 	}
 	row, err := e.newRow(ev)
 	if err != nil {
@@ -344,6 +274,9 @@ func (e *Engine) AddNewOrchestrationEvent(ctx context.Context, id api.InstanceID
 		return backend.ErrNotInitialized
 	}
 	if err := e.checkEvent(ev); err != nil {
+		return err
+	}
+	if err := checkForm(string(id)); err != nil {
 		return err
 	}
 	if api.IsEntityID(id) {

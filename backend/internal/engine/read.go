@@ -24,6 +24,9 @@ func (e *Engine) row(ctx context.Context, id api.InstanceID) (*store.Instance, e
 	if !e.isOpen() {
 		return nil, backend.ErrNotInitialized
 	}
+	if err := checkForm(string(id)); err != nil {
+		return nil, err
+	}
 	if api.IsEntityID(id) {
 		return nil, fmt.Errorf("%w: %s is the id of an entity", api.ErrInstanceNotFound, id)
 	}

@@ -25,6 +25,8 @@ type Mapping struct {
 
 // apiErrors come in the order in which they are looked for: an error may wrap more than one.
 var apiErrors = []Mapping{
+	{api.ErrInvalidInstanceID, codes.InvalidArgument, "INVALID_INSTANCE_ID"},
+	{api.ErrPayloadTooLarge, codes.InvalidArgument, "PAYLOAD_TOO_LARGE"},
 	{api.ErrInvalidInput, codes.InvalidArgument, "INVALID_INPUT"},
 	{api.ErrDuplicateInstance, codes.AlreadyExists, "DUPLICATE_INSTANCE"},
 	{api.ErrInstanceNotFound, codes.NotFound, "INSTANCE_NOT_FOUND"},
@@ -33,6 +35,10 @@ var apiErrors = []Mapping{
 	{api.ErrNotFailed, codes.FailedPrecondition, "NOT_FAILED"},
 	{api.ErrNoFailures, codes.FailedPrecondition, "NO_FAILURES"},
 	{api.ErrUnsupported, codes.Unimplemented, "UNSUPPORTED"},
+	{api.ErrTaskHubLocked, codes.FailedPrecondition, "TASK_HUB_LOCKED"},
+	{api.ErrSchemaTooNew, codes.FailedPrecondition, "SCHEMA_TOO_NEW"},
+	{api.ErrCorrupt, codes.DataLoss, "CORRUPT"},
+	{api.ErrUnavailable, codes.Unavailable, "UNAVAILABLE"},
 }
 
 // remoteError is a status that stands for sentinels of this process.

@@ -3,7 +3,7 @@
 //
 // A driver persists records and knows no rules. It must not know what an
 // orchestration is, compare a status, or supply a time or an id; the engine
-// does that and knows no SQL. Times are int64 microseconds since 1970-01-01 UTC; zero
+// does that and knows no SQL. Of ours it imports the sentinels that users meet. Times are int64 microseconds since 1970-01-01 UTC; zero
 // is "not set". Texts that may be absent are pointers, so that "" and "no
 // value" stay apart.
 package store
@@ -11,6 +11,8 @@ package store
 import (
 	"context"
 	"errors"
+
+	"github.com/perdure/perdure/api"
 )
 
 // Errors that a driver returns, wrapped with what it was doing.
@@ -22,11 +24,13 @@ var (
 	ErrStaleEpoch = errors.New("the epoch of a partition is stale")
 	// ErrCorrupt says that a stored record could not be decoded. It concerns
 	// one instance alone.
-	ErrCorrupt = errors.New("stored record is corrupt")
+	ErrCorrupt = api.ErrCorrupt
 	// ErrSchemaTooNew says that a newer version of this program wrote the database.
-	ErrSchemaTooNew = errors.New("database schema is newer than this program")
+	ErrSchemaTooNew = api.ErrSchemaTooNew
 	// ErrLocked says that another process owns the database; the message names it.
-	ErrLocked = errors.New("task hub is in use by another process")
+	ErrLocked = api.ErrTaskHubLocked
+	// ErrUnavailable says that the database cannot be read or written now.
+	ErrUnavailable = api.ErrUnavailable
 )
 
 // Far is the due time of an instance that no timer will wake.
