@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -143,6 +144,9 @@ func toJSON(what string, v any) (s *wrapperspb.StringValue, err error) {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s of type %T: %w", ErrInvalidInput, what, v, err)
+	}
+	if !utf8.Valid(b) { // a json.RawMessage or a MarshalJSON may be
+		return nil, fmt.Errorf("%w: %s of type %T is not valid UTF-8", ErrInvalidInput, what, v)
 	}
 	return wrapperspb.String(string(b)), nil
 }

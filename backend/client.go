@@ -95,7 +95,7 @@ func (c *backendClient) ScheduleNewOrchestration(
 	req := &protos.CreateInstanceRequest{Name: name}
 	for _, f := range opts {
 		if err := f(req); err != nil {
-			return api.EmptyInstanceID, fmt.Errorf("start orchestration %q: %w", name, err)
+			return api.EmptyInstanceID, fmt.Errorf("start orchestration %.100q: %w", name, err)
 		}
 	}
 	if err := startInstance(ctx, c.be, req); err != nil {
@@ -153,7 +153,7 @@ func startInstance(ctx context.Context, be Backend, req *protos.CreateInstanceRe
 		err = fmt.Errorf("%w: id reuse policy", api.ErrUnsupported)
 	}
 	if err != nil {
-		return fmt.Errorf("start orchestration %q as %q: %w", req.GetName(), req.GetInstanceId(), err)
+		return fmt.Errorf("start orchestration %.100q as %.100q: %w", req.GetName(), req.GetInstanceId(), err)
 	}
 	return nil
 }
@@ -233,7 +233,7 @@ func (c *backendClient) RaiseEvent(ctx context.Context, id api.InstanceID, event
 		if !errors.Is(err, api.ErrInvalidInput) {
 			err = fmt.Errorf("%w: %w", api.ErrInvalidInput, err)
 		}
-		return fmt.Errorf("raise event %q to %q: %w", eventName, id, err)
+		return fmt.Errorf("raise event %.100q to %q: %w", eventName, id, err)
 	}
 	return raiseEvent(ctx, c.be, id, req.GetName(), req.GetInput())
 }
@@ -279,7 +279,7 @@ func raiseEvent(
 	e := &HistoryEvent{EventType: &protos.HistoryEvent_EventRaised{
 		EventRaised: &protos.EventRaisedEvent{Name: name, Input: input},
 	}}
-	return sendEvent(ctx, be, id, fmt.Sprintf("raise event %q to", name), e)
+	return sendEvent(ctx, be, id, fmt.Sprintf("raise event %.100q to", name), e)
 }
 
 func suspend(ctx context.Context, be Backend, id api.InstanceID, reason *wrapperspb.StringValue) error {

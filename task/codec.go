@@ -2,7 +2,6 @@ package task
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -54,7 +53,7 @@ func encode(what string, v any) (s *wrapperspb.StringValue, err error) {
 	return wrapperspb.String(string(b)), err
 }
 
-var errNotUTF8 = errors.New("the text is not valid UTF-8")
+var errNotUTF8 = fmt.Errorf("%w: the text is not valid UTF-8", api.ErrInvalidInput)
 
 // raw takes a serialized value as it is.
 func raw(what, text string) (*wrapperspb.StringValue, error) {

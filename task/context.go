@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -148,6 +149,9 @@ func (ctx *OrchestrationContext) SendEvent(instanceID api.InstanceID, name strin
 		return fmt.Errorf("%w: send event %q to %q: instance id and name must not be empty",
 			api.ErrInvalidInput, name, instanceID)
 	}
+	if !utf8.ValidString(name) || !utf8.ValidString(string(instanceID)) {
+		return fmt.Errorf("send event %.100q to %.100q: %w", name, instanceID, errNotUTF8)
+	}
 	data, err := encode("payload of event "+name, payload)
 	if err != nil || ctx.closed() {
 		return err
@@ -187,7 +191,8 @@ func (ctx *OrchestrationContext) ContinueAsNew(newInput any, options ...Continue
 	}
 }
 
-// SetCustomStatus sets the custom status that clients see after this turn.
+// SetCustomStatus sets the custom status that clients see after this turn. What
+// is not valid UTF-8 is replaced.
 func (ctx *OrchestrationContext) SetCustomStatus(cs string) {
 	if !ctx.closed() {
 		ctx.customStatus = wrapperspb.String(readable(cs))

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/perdure/perdure/api"
 )
@@ -111,6 +112,9 @@ func taskName(what string, f any) (string, error) {
 	if name, ok := f.(string); ok {
 		if name == "" {
 			return "", fmt.Errorf("%w: %s name is empty", api.ErrInvalidInput, what)
+		}
+		if !utf8.ValidString(name) {
+			return "", fmt.Errorf("%s name %.100q: %w", what, name, errNotUTF8)
 		}
 		return name, nil
 	}
