@@ -24,12 +24,12 @@ func (s *operations) Find(ctx context.Context, req *protos.FindRequest) (*protos
 	}
 	q.IDPrefix, q.Name, q.ParentID = req.GetIdPrefix(), req.GetName(), api.InstanceID(req.GetParentId())
 	q.PageSize, q.Payloads, q.Token = int(min(req.GetPageSize(), maxPage)), req.GetPayloads(), req.GetToken()
-	page, resp := (*api.InstancePage)(nil), (*protos.FindResponse)(nil)
 	for {
-		if page, err = query(ctx, s.be, q); err != nil {
+		page, err := query(ctx, s.be, q)
+		if err != nil {
 			return nil, statusError(err)
 		}
-		resp = &protos.FindResponse{Token: page.Token}
+		resp := &protos.FindResponse{Token: page.Token}
 		for _, m := range page.Instances {
 			resp.Instances = append(resp.Instances, instanceInfo(m, q.Payloads))
 		}

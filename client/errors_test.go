@@ -53,7 +53,8 @@ func TestSentinelsCrossTheWire(t *testing.T) {
 
 	sentinels := []error{
 		api.ErrInstanceNotFound, api.ErrNotStarted, api.ErrNotCompleted, api.ErrNoFailures, api.ErrDuplicateInstance,
-		api.ErrInvalidInput, api.ErrNotFailed, api.ErrUnsupported,
+		api.ErrInvalidInput, api.ErrInvalidInstanceID, api.ErrPayloadTooLarge, api.ErrNotFailed, api.ErrUnsupported,
+		api.ErrTaskHubLocked, api.ErrSchemaTooNew, api.ErrCorrupt, api.ErrUnavailable,
 		backend.ErrTaskHubExists, backend.ErrTaskHubNotFound, backend.ErrNotInitialized, backend.ErrWorkItemLockLost,
 		backend.ErrBackendAlreadyStarted, backend.ErrDuplicateEvent, backend.ErrNoWorkItems,
 	}
@@ -68,7 +69,7 @@ func TestSentinelsCrossTheWire(t *testing.T) {
 		for name, call := range calls {
 			err := call()
 			for _, other := range sentinels {
-				if errors.Is(err, other) != (other == sentinel) {
+				if errors.Is(err, other) != errors.Is(sentinel, other) {
 					t.Errorf("%s: %v: errors.Is(%v) is %v", name, sentinel, other, errors.Is(err, other))
 				}
 			}
@@ -87,7 +88,7 @@ func TestSentinelsCrossTheWire(t *testing.T) {
 	be.err = nil
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := c.RaiseEvent(ctx, "i", "e", nil); err != context.Canceled {
+	if err := c.RaiseEvent(ctx, "i", "e", nil); err != context.Canceled { //nolint:errorlint // the contract: ctx.Err() itself
 		t.Errorf("ended context: %v", err)
 	}
 }

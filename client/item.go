@@ -42,7 +42,8 @@ func (l *listener) process(s *stream, w *protos.WorkItem) {
 
 // abandon gives the item back, as far as the stream is still there.
 func (l *listener) abandon(s *stream, w *protos.WorkItem) {
-	token, err := w.GetCompletionToken(), error(nil)
+	token := w.GetCompletionToken()
+	var err error
 	switch w.GetRequest().(type) {
 	case *protos.WorkItem_OrchestratorRequest:
 		_, err = l.client.hub.AbandonTaskOrchestratorWorkItem(s.ctx, &protos.AbandonOrchestrationTaskRequest{CompletionToken: token})
