@@ -85,7 +85,7 @@ func (s *OrchestrationRuntimeState) applyCall(
 		s.send(string(s.instanceID), s.ExecutionID(), newOperationFailed(a.GetRequestId(), &protos.TaskFailureDetails{
 			ErrorType: "InvalidEntityCall", ErrorMessage: err.Error(), IsNonRetriable: true,
 		}, ts))
-		return nil
+		return nil //nolint:nilerr // the caller in the orchestrator is told
 	}
 	s.send(target.String(), "", &HistoryEvent{
 		EventId: -1, Timestamp: ts, EventType: &protos.HistoryEvent_EntityOperationCalled{EntityOperationCalled: call},

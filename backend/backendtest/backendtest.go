@@ -42,6 +42,9 @@ type Settings struct {
 	Logger backend.Logger
 	// MaxResident is the memory in bytes for orchestrations that wait; 0 is the backend's default.
 	MaxResident int
+	// MaxPayload and MaxIDLength are the limits of a payload, in bytes, and of
+	// an id that a caller gives, in characters; 0 is the default: 4 MiB and 100.
+	MaxPayload, MaxIDLength int
 	// LockTimeout is how long a work item is locked, where locks have a time; 0 is the default.
 	LockTimeout time.Duration
 	// Faults come between the backend and its database, where they are not nil: the
@@ -103,7 +106,7 @@ func (x Test) Run(t *testing.T, hubs NewHub) {
 func Cases() []Test { return cases() }
 
 // Contract lists the tests of the interfaces, method by method.
-func Contract() []Test { return nil }
+func Contract() []Test { return door() }
 
 // Run runs all tests as parallel subtests of t.
 func Run(t *testing.T, hubs NewHub) {

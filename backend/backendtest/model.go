@@ -47,5 +47,7 @@ func modelOn(st store.Store, s Settings) backend.Backend {
 	if log == nil {
 		log = backend.DefaultLogger()
 	}
-	return engine.New(st, log, engine.Options{Name: "model", MaxResident: s.MaxResident})
+	return engine.New(st, log, engine.Options{
+		Name: "model", MaxResident: s.MaxResident, MaxPayload: s.MaxPayload, MaxIDLength: s.MaxIDLength,
+	})
 }

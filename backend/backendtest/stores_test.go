@@ -21,7 +21,7 @@ func newFile(t testing.TB) string {
 
 func openSqlite(file string, s Settings) backend.Backend {
 	o := sqlite.NewSqliteOptions(file)
-	o.MaxResident = s.MaxResident
+	o.MaxResident, o.MaxPayload, o.MaxIDLength = s.MaxResident, s.MaxPayload, s.MaxIDLength
 	if s.LockTimeout != 0 {
 		o.OrchestrationLockTimeout, o.ActivityLockTimeout = s.LockTimeout, s.LockTimeout
 	}

@@ -263,7 +263,7 @@ func (p *entityPlan) release(u *protos.EntityUnlockSentEvent, now *timestamppb.T
 }
 
 // runnable reports whether anything of the inbox may go on, and whether that is an operation.
-func (i *instance) runnable() (any, operation bool) {
+func (i *instance) runnable() (something, operation bool) {
 	en := i.ent
 	if len(i.inbox) == 0 {
 		return false, false

@@ -129,7 +129,7 @@ func BenchmarkEncodeTurn(b *testing.B) {
 	events := []*backend.HistoryEvent{
 		{EventId: -1, Timestamp: now, EventType: &protos.HistoryEvent_OrchestratorStarted{OrchestratorStarted: &protos.OrchestratorStartedEvent{}}},
 		backend.NewTimerFired(&backend.HistoryEvent{EventId: 3}, now.AsTime()),
-		{EventId: 4, Timestamp: now, EventType: &protos.HistoryEvent_TaskScheduled{TaskScheduled: &protos.TaskScheduledEvent{Name: fmt.Sprint("step")}}},
+		{EventId: 4, Timestamp: now, EventType: &protos.HistoryEvent_TaskScheduled{TaskScheduled: &protos.TaskScheduledEvent{Name: "step"}}},
 	}
 	b.ReportAllocs()
 	for b.Loop() {
