@@ -149,6 +149,7 @@ func payloadLimitInATurn(t *testing.T, hubs NewHub) {
 			return strings.Repeat("x", n-2), err
 		}, "echo": echo,
 	}, limits(limit, 0))
+	h.wantLimit(limit)
 	for _, name := range []string{"output", "status", "activity", "child", "event", "again", "result"} {
 		h.status(h.begin(name, api.WithInput(limit)), api.RUNTIME_STATUS_COMPLETED, 5*time.Second)
 	}

@@ -35,7 +35,8 @@ type PostgresOptions struct {
 	Lease time.Duration
 	// MaxPayload is the limit of one payload in bytes (default 4 MiB).
 	MaxPayload int
-	// MaxIDLength is the limit of instance ids in characters (default 100).
+	// MaxIDLength is the limit of the instance ids that callers give, in
+	// characters (default 100, at most 1,024); 1,024 bytes are the limit in any case.
 	MaxIDLength int
 	// MaxResident is roughly how much memory, in bytes, idle orchestrations may
 	// keep between turns (default 64 MiB); beyond it they are replayed when they go on.

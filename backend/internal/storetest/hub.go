@@ -21,7 +21,7 @@ func Hub(open func() store.Store) backendtest.Hub {
 			if s.Faults != nil {
 				st = faultstore.New(st, s.Faults)
 			}
-			return engine.New(st, s.Logger, engine.Options{Name: "a store under test", MaxResident: s.MaxResident})
+			return engine.New(st, s.Logger, engine.Options{Name: "a store under test", MaxResident: s.MaxResident, MaxPayload: s.MaxPayload, MaxIDLength: s.MaxIDLength})
 		},
 		Damage: func(tb testing.TB, id api.InstanceID, how backendtest.Damage) {
 			tb.Helper()
