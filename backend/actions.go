@@ -151,10 +151,14 @@ func (s *OrchestrationRuntimeState) applyChild(
 
 func (s *OrchestrationRuntimeState) applySend(id int32, a *protos.SendEventAction, ts *timestamppb.Timestamp) error {
 	target := a.GetInstance().GetInstanceId()
-	s.send(target, "", &HistoryEvent{
-		EventId: -1, Timestamp: ts,
-		EventType: &protos.HistoryEvent_EventRaised{EventRaised: &protos.EventRaisedEvent{Name: a.GetName(), Input: a.GetData()}},
-	})
+	if api.IsEntityID(api.InstanceID(target)) {
+		s.sendLegacy(target, a.GetName(), a.GetData(), ts)
+	} else {
+		s.send(target, "", &HistoryEvent{
+			EventId: -1, Timestamp: ts,
+			EventType: &protos.HistoryEvent_EventRaised{EventRaised: &protos.EventRaisedEvent{Name: a.GetName(), Input: a.GetData()}},
+		})
+	}
 	return s.AddEvent(&HistoryEvent{
 		EventId: id, Timestamp: ts,
 		EventType: &protos.HistoryEvent_EventSent{EventSent: &protos.EventSentEvent{

@@ -17,6 +17,7 @@ import (
 // that of an execution which never used one.
 type entityLedger struct {
 	calls    map[string]struct{} // request ids without an answer
+	legacy   map[string]struct{} // the same, of calls that were sent as events
 	sections map[string]*section // critical sections that were not left, by id
 }
 
@@ -24,11 +25,14 @@ type entityLedger struct {
 type section struct {
 	set     []string // in the order of locking
 	granted bool
+	legacy  bool // asked for by an event
 }
 
 // accept takes an event of the execution; ErrDuplicateEvent for an answer that nothing waits for.
 func (l *entityLedger) accept(e *HistoryEvent) error {
 	switch t := e.GetEventType().(type) {
+	case *protos.HistoryEvent_EventSent, *protos.HistoryEvent_EventRaised:
+		l.acceptLegacy(e)
 	case *protos.HistoryEvent_EntityOperationCalled:
 		l.called(t.EntityOperationCalled.GetRequestId())
 	case *protos.HistoryEvent_EntityOperationCompleted:

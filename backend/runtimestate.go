@@ -102,6 +102,7 @@ func NewOrchestrationRuntimeState(instanceID api.InstanceID, existingHistory []*
 // AddEvent adds a new event. A second start or completion, and a result whose task is
 // not open (never scheduled, or answered already), is ErrDuplicateEvent and not added.
 func (s *OrchestrationRuntimeState) AddEvent(e *HistoryEvent) error {
+	e = s.entities.legacyAnswer(e)
 	if err := s.accept(e); err != nil {
 		return err
 	}

@@ -48,5 +48,12 @@ func cases() []Test {
 		{"C64ATurnThatAlwaysFails", c64ATurnThatAlwaysFails},
 		{"C64ATurnThatCannotBeStored", c64ATurnThatCannotBeStored},
 		{"C64TextThatCannotBeStored", c64TextThatCannotBeStored},
+		{"EntitiesKeepTheOrder", entitiesKeepTheOrder},
+		{"EntityFailuresAreUndone", entityFailuresAreUndone},
+		{"EntityLocksExclude", entityLocksExclude},
+		{"EntityLocksEndWithTheirOwner", entityLocksEndWithTheirOwner},
+		{"EntitySignalsHaveATime", entitySignalsHaveATime},
+		{"EntityStorage", entityStorage},
+		{"EntityIDsAreApart", entityIDsAreApart},
 	}
 }

@@ -84,3 +84,10 @@ func TestC64AnInstanceWithoutItsStart(t *testing.T)            { onStores(t) }
 func TestC64ATurnThatAlwaysFails(t *testing.T)                 { onStores(t) }
 func TestC64ATurnThatCannotBeStored(t *testing.T)              { onStores(t) }
 func TestC64TextThatCannotBeStored(t *testing.T)               { onStores(t) }
+func TestEntitiesKeepTheOrder(t *testing.T)                    { onStores(t) }
+func TestEntityFailuresAreUndone(t *testing.T)                 { onStores(t) }
+func TestEntityLocksExclude(t *testing.T)                      { onStores(t) }
+func TestEntityLocksEndWithTheirOwner(t *testing.T)            { onStores(t) }
+func TestEntitySignalsHaveATime(t *testing.T)                  { onStores(t) }
+func TestEntityStorage(t *testing.T)                           { onStores(t) }
+func TestEntityIDsAreApart(t *testing.T)                       { onStores(t) }

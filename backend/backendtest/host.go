@@ -58,6 +58,8 @@ type caseHost struct {
 	be  backend.Backend
 	log *recorder
 	w   backend.TaskHubWorker
+
+	entities map[string]task.Entity
 }
 
 type hostOption func(*hostOptions)
@@ -114,6 +116,9 @@ func (h *caseHost) work(os orchestrators, as activities, opts ...hostOption) {
 	}
 	for name, f := range as {
 		must(h.t, r.AddActivityN(name, f))
+	}
+	for name, f := range h.entities {
+		must(h.t, r.AddEntityN(name, f))
 	}
 	ex, par := task.NewTaskExecutor(r), backend.WithMaxParallelism(o.parallel)
 	h.w = backend.NewTaskHubWorker(h.be, backend.NewOrchestrationWorker(h.be, ex, h.log, par),

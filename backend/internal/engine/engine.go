@@ -63,8 +63,7 @@ type Engine struct {
 	nextLSN  int64
 	nextSeq  int64
 	nextItem int64
-	broken   error   // why the last commit failed
-	marks    []int64 // see builder.markUp
+	broken   error // why the last commit failed
 	byID     map[string]*instance
 	byKey    map[int64]*instance
 	ready    workQueue[*instance]
@@ -158,10 +157,7 @@ func (e *Engine) openStore(ctx context.Context) (bool, error) {
 	e.broken, e.turns, e.fenced = nil, 0, false
 	e.recovering, e.counted, e.suspects = true, nil, nil
 	e.mu.Unlock()
-	err = e.recoverMarks(ctx)
-	if err == nil {
-		err = e.recover(ctx)
-	}
+	err = e.recover(ctx)
 	e.mu.Lock()
 	suspects := e.suspects
 	e.recovering, e.suspects = false, nil
@@ -179,21 +175,6 @@ func (e *Engine) openStore(ctx context.Context) (bool, error) {
 		e.wg.Go(func() { e.trials(run, suspects) })
 	}
 	return created, nil
-}
-
-// recoverMarks finds the marks of earlier owners, so that the next one takes them away.
-func (e *Engine) recoverMarks(ctx context.Context) error {
-	rows, err := e.st.Inbox(ctx, 0)
-	if err != nil {
-		return err
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.marks = nil
-	for _, r := range rows {
-		e.marks = append(e.marks, r.Seq)
-	}
-	return nil
 }
 
 const scanPage = 1000

@@ -302,14 +302,16 @@ func isEntityMessage(ev *backend.HistoryEvent) bool {
 	return false
 }
 
-// checkEntityEvent is the door for messages to entities. It returns the id in its one form.
-func checkEntityEvent(id api.InstanceID, ev *backend.HistoryEvent) (api.InstanceID, error) {
+// checkEntityEvent is the door for messages to entities. It returns the id and the message in their one form.
+func checkEntityEvent(id api.InstanceID, ev *backend.HistoryEvent) (api.InstanceID, *backend.HistoryEvent, error) {
 	parsed, err := api.EntityIDFromString(string(id))
 	if err != nil {
-		return id, err
+		return id, nil, err
 	}
-	if ev.GetEntityOperationSignaled() == nil {
-		return id, fmt.Errorf("%w: entity %s takes no %T", api.ErrInvalidInput, id, ev.GetEventType())
+	if ev.GetEventRaised() != nil {
+		ev, err = backend.NewLegacyEntitySignal(parsed, ev)
+	} else if ev.GetEntityOperationSignaled() == nil {
+		err = fmt.Errorf("%w: entity %s takes no %T", api.ErrInvalidInput, id, ev.GetEventType())
 	}
-	return api.InstanceID(parsed.String()), nil
+	return api.InstanceID(parsed.String()), ev, err
 }

@@ -121,9 +121,6 @@ func (e *Engine) commit(ops []*op) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.broken = err
-	if err == nil && b.mark != 0 {
-		e.marks = []int64{b.mark}
-	}
 	if errors.Is(err, store.ErrStaleEpoch) {
 		e.fence()
 	}
@@ -288,14 +285,11 @@ func (b *builder) finish() {
 }
 
 // markUp makes sure that a batch whose answer is lost can be recognised, by a
-// record that belongs to no instance where it has none of its own. The batch
-// takes the marks before it away.
+// history row of no instance where it has no row of its own. It takes the place of the mark before.
 func (b *builder) markUp() {
 	if b.Empty() || len(b.History)+len(b.Insert)+len(b.Inbox) > 0 {
 		return
 	}
-	b.e.nextSeq++
-	b.mark = b.e.nextSeq
-	b.Inbox = append(b.Inbox, store.InboxRow{Seq: b.mark, Event: []byte{}})
-	b.Consume = append(b.Consume, b.e.marks...)
+	lsn := b.history(0, 0, []byte{})
+	b.Truncate = append(b.Truncate, store.Truncate{Before: lsn})
 }

@@ -281,7 +281,7 @@ func (e *Engine) AddNewOrchestrationEvent(ctx context.Context, id api.InstanceID
 	}
 	if api.IsEntityID(id) {
 		var err error
-		if id, err = checkEntityEvent(id, ev); err != nil {
+		if id, ev, err = checkEntityEvent(id, ev); err != nil {
 			return err
 		}
 	}
