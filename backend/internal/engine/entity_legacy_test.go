@@ -171,13 +171,19 @@ func TestLegacyLockIsReleasedWithItsOwner(t *testing.T) {
 			return len(page.Entities) == 2 && n == 0
 		}
 	}
-	id, err := c.ScheduleNewOrchestration(ctx, "legacy")
-	if err != nil {
-		t.Fatal(err)
+	for _, end := range []func(api.InstanceID) error{
+		func(id api.InstanceID) error { return c.TerminateOrchestration(ctx, id, "") },
+		func(id api.InstanceID) error { return c.ForceTerminate(ctx, id) },
+		func(id api.InstanceID) error { _, err := c.ForcePurge(ctx, id); return err },
+	} {
+		id, err := c.ScheduleNewOrchestration(ctx, "legacy")
+		if err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, func() bool { return locked(2)() })
+		if err := end(id); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, func() bool { return locked(0)() })
 	}
-	eventually(t, func() bool { return locked(2)() })
-	if err := c.TerminateOrchestration(ctx, id, ""); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, func() bool { return locked(0)() })
 }

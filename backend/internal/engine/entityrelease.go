@@ -60,7 +60,10 @@ func (u unlocks) build(b *builder) error {
 // lockEvents calls f for the events of a history row that concern locks, and
 // decodes no other: a forced end must be quick however large the history is.
 func lockEvents(b []byte, f func(*backend.HistoryEvent)) error {
-	some := false
+	// Of locks that were asked for by events the grant is not looked for: an
+	// unlock that follows the request serves as well.
+	legacy := bytes.Contains(b, []byte("lockset")) || bytes.Contains(b, []byte("release"))
+	some := legacy
 	for _, field := range []protowire.Number{lockRequested, lockGranted, unlockSent} {
 		some = some || bytes.Contains(b, protowire.AppendTag(nil, field, protowire.BytesType))
 	}
@@ -79,7 +82,7 @@ func lockEvents(b []byte, f func(*backend.HistoryEvent)) error {
 				return fmt.Errorf("%w: an event cannot be decoded", store.ErrCorrupt)
 			}
 			at += n
-			if field != lockRequested && field != lockGranted && field != unlockSent {
+			if field != lockRequested && field != lockGranted && field != unlockSent && (field != eventSent || !legacy) {
 				continue
 			}
 			ev, err := backend.UnmarshalHistoryEvent(raw)
@@ -95,6 +98,7 @@ func lockEvents(b []byte, f func(*backend.HistoryEvent)) error {
 
 // The fields of a HistoryEvent that hold events of locks.
 const (
+	eventSent     = 16 // in the older kind of entity messages
 	lockRequested = 27
 	lockGranted   = 28
 	unlockSent    = 29
