@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 type activityProcessor struct {
@@ -73,6 +75,9 @@ func (p *activityProcessor) ProcessWorkItem(ctx context.Context, item WorkItem) 
 	}
 	if ctx.Err() != nil && result.GetTaskFailed() != nil {
 		return fmt.Errorf("stopped by shutdown: %w", ctx.Err()) // not the activity's own failure: it runs again
+	}
+	if result != nil {
+		result.Timestamp = timestamppb.New(timeIn(p.be)) // not by the clock of another machine
 	}
 	wi.Result = result
 	return nil

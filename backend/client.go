@@ -133,7 +133,7 @@ func startInstance(ctx context.Context, be Backend, req *protos.CreateInstanceRe
 		req.InstanceId = uuid.NewString()
 	}
 	start := &HistoryEvent{
-		EventId: -1, Timestamp: timestamppb.Now(),
+		EventId: -1, Timestamp: timestamppb.New(timeIn(be)),
 		EventType: &protos.HistoryEvent_ExecutionStarted{ExecutionStarted: &protos.ExecutionStartedEvent{
 			Name: req.GetName(), Version: req.GetVersion(), Input: req.GetInput(), Tags: req.GetTags(),
 			OrchestrationInstance: &protos.OrchestrationInstance{
@@ -295,7 +295,7 @@ func resume(ctx context.Context, be Backend, id api.InstanceID, reason *wrappers
 }
 
 func sendEvent(ctx context.Context, be Backend, id api.InstanceID, what string, e *HistoryEvent) error {
-	e.EventId, e.Timestamp = -1, timestamppb.Now()
+	e.EventId, e.Timestamp = -1, timestamppb.New(timeIn(be))
 	if err := be.AddNewOrchestrationEvent(ctx, id, e); err != nil {
 		return fmt.Errorf("%s %q: %w", what, id, err)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/perdure/perdure/api"
 	"github.com/perdure/perdure/api/protos"
@@ -50,7 +49,7 @@ func signalEntity(ctx context.Context, be Backend, req *protos.SignalEntityReque
 	}
 	var e *HistoryEvent
 	if err == nil {
-		e, err = NewEntitySignal(req, time.Now())
+		e, err = NewEntitySignal(req, timeIn(be))
 	}
 	if err == nil {
 		err = be.AddNewOrchestrationEvent(ctx, api.InstanceID(id.String()), e)

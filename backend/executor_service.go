@@ -125,7 +125,7 @@ func (s *grpcService) prepareStart(req *protos.CreateInstanceRequest) error {
 		if err := at.CheckValid(); err != nil {
 			return fmt.Errorf("%w: start time: %w", api.ErrInvalidInput, err)
 		}
-		if !at.AsTime().After(time.Now()) {
+		if !at.AsTime().After(timeIn(s.be)) {
 			req.ScheduledStartTimestamp = nil // JS sends 1970 where none was asked for
 		}
 	}

@@ -83,7 +83,7 @@ func (p *orchestrationProcessor) ProcessWorkItem(ctx context.Context, item WorkI
 		}
 		wi.State = state
 	}
-	now := time.Now()
+	now := timeIn(p.be)
 	if !p.addEvents(wi, now) {
 		return nil // nothing to run, but the messages are consumed
 	}
@@ -205,7 +205,7 @@ func (p *orchestrationProcessor) fail(wi *OrchestrationWorkItem, kind, message s
 	return s.complete(-1, &protos.CompleteOrchestrationAction{
 		OrchestrationStatus: api.RUNTIME_STATUS_FAILED,
 		FailureDetails:      &protos.TaskFailureDetails{ErrorType: kind, ErrorMessage: message, IsNonRetriable: true},
-	}, timestamppb.Now())
+	}, timestamppb.New(timeIn(p.be)))
 }
 
 func (p *orchestrationProcessor) CompleteWorkItem(ctx context.Context, wi WorkItem) error {

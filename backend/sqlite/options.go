@@ -30,6 +30,8 @@ type SqliteOptions struct {
 	// the process still loses nothing, a crash of the machine or a power failure may lose
 	// the last commits. Off by default.
 	RelaxedDurability bool
+	// Clock is the only source of time of the task hub (default: that of the machine).
+	Clock backend.Clock
 }
 
 // NewSqliteOptions returns the defaults for a database file; "" is in memory.
@@ -51,7 +53,7 @@ func NewSqliteBackend(opts *SqliteOptions, logger backend.Logger) backend.Backen
 	}
 	return engine.New(newStore(opts.FilePath, opts.RelaxedDurability), logger, engine.Options{
 		Name: "sqlite::" + opts.FilePath, MaxPayload: opts.MaxPayload, MaxIDLength: opts.MaxIDLength,
-		MaxResident: opts.MaxResident,
+		MaxResident: opts.MaxResident, Clock: opts.Clock,
 	})
 }
 

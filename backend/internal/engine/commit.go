@@ -405,7 +405,7 @@ func (c *turnCommit) startChild(b *builder, o *outgoing, starts map[string]bool)
 			e.log.Warnf("%s: the start of %s is dropped: %s", c.i.id, o.row.ID, failure.GetErrorMessage())
 			return nil
 		}
-		ev := backend.NewChildFailed(o.row.ParentTask, failure, timestamppb.Now())
+		ev := backend.NewChildFailed(o.row.ParentTask, failure, timestamppb.New(c.e.Now()))
 		if c.s.IsCompleted() {
 			return nil
 		}

@@ -25,6 +25,8 @@ type Options struct {
 	// MaxResident is how much memory, in bytes and roughly, idle instances may
 	// keep between turns (default 64 MiB).
 	MaxResident int
+	// Clock is the only source of time (default: that of the machine).
+	Clock backend.Clock
 }
 
 func (o Options) withDefaults() Options {
@@ -37,6 +39,9 @@ func (o Options) withDefaults() Options {
 	o.MaxIDLength = min(o.MaxIDLength, maxIDBytes)
 	if o.MaxResident <= 0 {
 		o.MaxResident = 64 << 20
+	}
+	if o.Clock == nil {
+		o.Clock = backend.SystemClock{}
 	}
 	return o
 }
@@ -90,6 +95,7 @@ var (
 	_ backend.InstanceAwaiter  = (*Engine)(nil)
 	_ backend.InstanceReplacer = (*Engine)(nil)
 	_ backend.FreshCreator     = (*Engine)(nil)
+	_ backend.Timekeeper       = (*Engine)(nil)
 	_ backend.InstanceQuerier  = (*Engine)(nil)
 	_ backend.FinishedLister   = (*Engine)(nil)
 	_ backend.HistoryReader    = (*Engine)(nil)
@@ -115,7 +121,10 @@ func New(st store.Store, log backend.Logger, opts Options) *Engine {
 func (e *Engine) String() string { return e.opts.Name }
 
 // now is the engine's clock: the only source of time, in the store's microseconds.
-func (e *Engine) now() int64 { return time.Now().UnixMicro() }
+func (e *Engine) now() int64 { return e.Now().UnixMicro() }
+
+// Now is the time in the task hub.
+func (e *Engine) Now() time.Time { return e.opts.Clock.Now() }
 
 // CreateTaskHub opens the store, creating it where needed, and recovers what it holds.
 func (e *Engine) CreateTaskHub(ctx context.Context) error {

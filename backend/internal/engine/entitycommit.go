@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -35,7 +34,7 @@ func (e *Engine) stepEntity(i *instance) {
 	e.mu.Lock()
 	c := e.newEntityCommit(i)
 	c.state = e.entityRow(i).Output
-	c.plan = i.ent.plan(i.inbox, 0, 0, timestamppb.Now())
+	c.plan = i.ent.plan(i.inbox, 0, 0, timestamppb.New(c.e.Now()))
 	i.turn.msgs = c.plan.drawn
 	e.mu.Unlock()
 	if err := c.run(context.Background(), c.plan.out); err != nil {
@@ -75,7 +74,7 @@ func (e *Engine) CompleteEntityWorkItem(ctx context.Context, wi *backend.EntityW
 	}
 	en := i.ent
 	limit := len(wi.Result.GetResults())
-	c.plan = en.plan(en.inbox, limit, math.MaxInt, timestamppb.Now()) // as far as the batch got
+	c.plan = en.plan(en.inbox, limit, math.MaxInt, timestamppb.New(c.e.Now())) // as far as the batch got
 	i.turn.msgs = c.plan.drawn
 	e.mu.Unlock()
 	return c.run(ctx, append(msgs, c.plan.out...))
@@ -91,7 +90,7 @@ func (e *Engine) outcomeOf(wi *backend.EntityWorkItem) ([]backend.OrchestratorMe
 		return nil, fmt.Errorf("%w: the state of %s has %d bytes, the limit of a payload is %d",
 			api.ErrInvalidInput, wi.InstanceID, n, e.opts.MaxPayload)
 	}
-	msgs, err := wi.Messages(time.Now())
+	msgs, err := wi.Messages(e.Now())
 	if err != nil {
 		return nil, err
 	}

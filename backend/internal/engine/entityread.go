@@ -233,7 +233,7 @@ func (e *Engine) releaseOrphans(ctx context.Context, row *store.Instance) (n int
 		if err == nil && o.Unfinished {
 			continue
 		}
-		m := &message{event: backend.NewEntityUnlock(section, owner, "", timestamppb.Now()), ack: make(chan error, 1)}
+		m := &message{event: backend.NewEntityUnlock(section, owner, "", timestamppb.New(e.Now())), ack: make(chan error, 1)}
 		if err := e.deliver(ctx, i, m); err != nil {
 			return n, err
 		}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -45,7 +44,7 @@ func (e *Engine) unlocksOf(ctx context.Context, i *instance) (unlocks, error) {
 		}
 		e.log.Warnf("%s: its history cannot be read for locks of entities: %v", i.id, err)
 	}
-	return u, u.addressAll(ctx, l.Unlocks(api.InstanceID(i.id), time.Now()))
+	return u, u.addressAll(ctx, l.Unlocks(api.InstanceID(i.id), e.Now()))
 }
 
 // build adds the unlocks to the batch, in which the instance ends; errMoved.

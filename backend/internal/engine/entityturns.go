@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -183,7 +182,7 @@ func (e *Engine) beginEntity(i *instance) *backend.EntityWorkItem {
 	}
 	en := i.ent
 	en.inbox = i.inbox
-	p := en.plan(en.inbox, ops, maxBatchBytes, timestamppb.Now())
+	p := en.plan(en.inbox, ops, maxBatchBytes, timestamppb.New(e.Now()))
 	if len(p.ops) == 0 {
 		e.leave(i)
 		e.makeReady(i)
@@ -211,16 +210,16 @@ func (e *Engine) entityRow(i *instance) *store.Instance {
 	if i.row != nil {
 		return i.row
 	}
-	return i.newborn()
+	return e.newborn(i)
 }
 
-func (i *instance) newborn() *store.Instance {
+func (e *Engine) newborn(i *instance) *store.Instance {
 	if i.ent.birth == nil {
 		id, _ := api.EntityIDFromString(i.id)
 		i.ent.birth = &store.Instance{
 			ID: i.id, Partition: partitionOf(i.id), Name: id.Name, ExecutionID: backend.NewExecutionID(),
 			Status: int32(api.RUNTIME_STATUS_PENDING), Unfinished: true, Due: store.Far,
-			CreatedAt: time.Now().UnixNano(), UpdatedAt: time.Now().UnixMicro(),
+			CreatedAt: e.Now().UnixNano(), UpdatedAt: e.now(),
 		}
 	}
 	return i.ent.birth
@@ -237,7 +236,7 @@ func (e *Engine) bear(i *instance, b *builder) int64 {
 	if i.row != nil && en.endsIn != b {
 		return i.row.Key
 	}
-	row := i.newborn()
+	row := e.newborn(i)
 	if row.Key == 0 {
 		e.nextKey++
 		row.Key = e.nextKey

@@ -123,7 +123,7 @@ func (e *Engine) checkOutput(output *string) error {
 		return nil
 	}
 	return e.checkEvent(&backend.HistoryEvent{
-		Timestamp: timestamppb.Now(),
+		Timestamp: timestamppb.New(e.Now()),
 		EventType: &protos.HistoryEvent_ExecutionTerminated{ExecutionTerminated: &protos.ExecutionTerminatedEvent{
 			Input: wrapperspb.String(*output),
 		}},
@@ -135,18 +135,18 @@ func (e *Engine) checkResult(t *task, result *backend.HistoryEvent) *backend.His
 	_, payload := payloadOf(result)
 	size, err := sizeOf(result)
 	if err != nil {
-		return refused(t, "InvalidPayload", fmt.Sprintf("the result cannot be stored: %v", err))
+		return e.refused(t, "InvalidPayload", fmt.Sprintf("the result cannot be stored: %v", err))
 	}
 	if n := len(payload.GetValue()); n > e.opts.MaxPayload || size > e.opts.MaxPayload+eventOverhead {
-		return refused(t, "PayloadTooLarge", fmt.Sprintf("the result has %d bytes, the limit of a payload is %d", max(n, size), e.opts.MaxPayload))
+		return e.refused(t, "PayloadTooLarge", fmt.Sprintf("the result has %d bytes, the limit of a payload is %d", max(n, size), e.opts.MaxPayload))
 	}
 	return result
 }
 
 // refused is the failure that an activity ends with when its result cannot be stored.
-func refused(t *task, kind, why string) *backend.HistoryEvent {
+func (e *Engine) refused(t *task, kind, why string) *backend.HistoryEvent {
 	return &backend.HistoryEvent{
-		EventId: -1, Timestamp: timestamppb.Now(),
+		EventId: -1, Timestamp: timestamppb.New(e.Now()),
 		EventType: &protos.HistoryEvent_TaskFailed{TaskFailed: &protos.TaskFailedEvent{
 			TaskScheduledId: t.event.GetEventId(),
 			FailureDetails:  &protos.TaskFailureDetails{ErrorType: kind, ErrorMessage: why, IsNonRetriable: true},

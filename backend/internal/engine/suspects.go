@@ -161,7 +161,7 @@ func (e *Engine) convict(i *instance, n int32) {
 		e.dropTask(t)
 		delete(i.tasks, t.event.GetEventId())
 		i.inbox = append(i.inbox, &message{event: &backend.HistoryEvent{
-			EventId: -1, Timestamp: timestamppb.New(time.UnixMicro(e.now())),
+			EventId: -1, Timestamp: timestamppb.New(e.Now()),
 			EventType: &protos.HistoryEvent_TaskFailed{TaskFailed: &protos.TaskFailedEvent{
 				TaskScheduledId: t.event.GetEventId(),
 				FailureDetails: &protos.TaskFailureDetails{

@@ -106,16 +106,20 @@ func (e *Engine) wakeAt(due, key int64) {
 	}
 }
 
+// maxWait is how late a timer may be after the machine slept or its clock was set.
+const maxWait = 5 * time.Second
+
 // timerLoop wakes instances whose time has come. It owns no state; it ends with ctx.
 func (e *Engine) timerLoop(ctx context.Context) {
 	t := time.NewTimer(time.Hour)
 	defer t.Stop()
 	for {
+		jumped := e.opts.Clock.Jumped()
 		e.mu.Lock()
 		cold := e.wakeDue()
 		wait := time.Hour
-		if len(e.wakes) > 0 {
-			wait = min(wait, time.Duration(e.wakes[0].Due-e.now())*time.Microsecond)
+		if len(e.wakes) > 0 { // in µs, as a far time is too much for a Duration
+			wait = time.Duration(min(e.wakes[0].Due-e.now(), maxWait.Microseconds())) * time.Microsecond
 		}
 		e.mu.Unlock()
 		for _, key := range cold {
@@ -128,6 +132,7 @@ func (e *Engine) timerLoop(ctx context.Context) {
 		select {
 		case <-t.C:
 		case <-e.rearm:
+		case <-jumped:
 		case <-ctx.Done():
 			return
 		}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -264,7 +263,7 @@ func (e *Engine) begin(ctx context.Context, i *instance) (*backend.Orchestration
 	t := i.turn
 	t.msgs, i.inbox = e.portion(i.inbox)
 	i.check = false
-	now := time.Now()
+	now := e.Now()
 	for _, ev := range i.dueTimers(now.UnixMicro()) {
 		t.msgs = append(t.msgs, &message{event: backend.NewTimerFired(ev, now), state: durable})
 	}
