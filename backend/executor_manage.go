@@ -133,7 +133,7 @@ func (s *grpcService) QueryInstances(
 		}
 		resp := &protos.QueryInstancesResponse{}
 		for _, m := range page.Instances {
-			resp.OrchestrationState = append(resp.OrchestrationState, instanceState(m, iq.Payloads))
+			resp.OrchestrationState = append(resp.OrchestrationState, m.State(iq.Payloads))
 		}
 		if page.Token != "" { // an empty token would make .NET go on for ever
 			resp.ContinuationToken = wrapperspb.String(page.Token)

@@ -31,7 +31,7 @@ func (s *operations) Find(ctx context.Context, req *protos.FindRequest) (*protos
 		}
 		resp := &protos.FindResponse{Token: page.Token}
 		for _, m := range page.Instances {
-			resp.Instances = append(resp.Instances, instanceInfo(m, q.Payloads))
+			resp.Instances = append(resp.Instances, m.Info(q.Payloads))
 		}
 		n := len(page.Instances)
 		if n <= 1 || proto.Size(resp) <= maxMessage {
@@ -41,16 +41,12 @@ func (s *operations) Find(ctx context.Context, req *protos.FindRequest) (*protos
 	}
 }
 
-func instanceInfo(m *api.OrchestrationMetadata, payloads bool) *protos.InstanceInfo {
-	return &protos.InstanceInfo{State: instanceState(m, payloads), Stalled: m.Stalled}
-}
-
 func (s *operations) Inspect(ctx context.Context, req *protos.InspectRequest) (*protos.InstanceInfo, error) {
 	m, err := s.be.GetOrchestrationMetadata(ctx, api.InstanceID(req.GetInstanceId()))
 	if err != nil {
 		return nil, statusError(fmt.Errorf("fetch metadata of %q: %w", req.GetInstanceId(), err))
 	}
-	return instanceInfo(m, req.GetPayloads()), nil
+	return m.Info(req.GetPayloads()), nil
 }
 
 func (s *operations) End(ctx context.Context, req *protos.EndRequest) (*protos.EndResponse, error) {
@@ -94,4 +90,28 @@ func (s *operations) Workers(context.Context, *protos.WorkersRequest) (*protos.W
 		resp.Workers = append(resp.Workers, w.Proto())
 	}
 	return resp, nil
+}
+
+func (s *operations) Export(ctx context.Context, req *protos.ExportRequest) (*protos.InstanceBundle, error) {
+	x, ok := s.be.(InstanceExporter)
+	if !ok {
+		return nil, statusError(fmt.Errorf("export %q: %w", req.GetInstanceId(), api.ErrUnsupported))
+	}
+	b, err := x.ExportInstance(ctx, api.InstanceID(req.GetInstanceId()))
+	if err != nil {
+		return nil, statusError(fmt.Errorf("export %q: %w", req.GetInstanceId(), err))
+	}
+	return b.Proto(), nil
+}
+
+func (s *operations) Import(ctx context.Context, p *protos.InstanceBundle) (*protos.ImportResponse, error) {
+	id := p.GetInstance().GetState().GetInstanceId()
+	x, ok := s.be.(InstanceImporter)
+	if !ok {
+		return nil, statusError(fmt.Errorf("import %q: %w", id, api.ErrUnsupported))
+	}
+	if err := x.ImportInstance(ctx, api.BundleFromProto(p)); err != nil {
+		return nil, statusError(fmt.Errorf("import %q: %w", id, err))
+	}
+	return &protos.ImportResponse{}, nil
 }

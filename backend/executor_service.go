@@ -11,7 +11,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/perdure/perdure/api"
 	"github.com/perdure/perdure/api/protos"
@@ -193,33 +192,6 @@ func instanceResponse(
 	if err != nil {
 		return nil, statusError(err)
 	}
-	state := instanceState(m, req.GetGetInputsAndOutputs())
+	state := m.State(req.GetGetInputsAndOutputs())
 	return &protos.GetInstanceResponse{Exists: true, OrchestrationState: state}, nil
-}
-
-func instanceState(m *api.OrchestrationMetadata, payloads bool) *protos.OrchestrationState {
-	s := &protos.OrchestrationState{
-		InstanceId:           string(m.InstanceID),
-		Name:                 m.Name,
-		Version:              optionalText(m.Version),
-		OrchestrationStatus:  m.RuntimeStatus,
-		CreatedTimestamp:     timestamppb.New(m.CreatedAt),
-		LastUpdatedTimestamp: timestamppb.New(m.LastUpdatedAt),
-		FailureDetails:       m.FailureDetails,
-		ExecutionId:          optionalText(m.ExecutionID),
-		ParentInstanceId:     optionalText(string(m.ParentInstanceID)),
-		Tags:                 m.Tags,
-	}
-	if !m.CompletedAt.IsZero() {
-		s.CompletedTimestamp = timestamppb.New(m.CompletedAt)
-	}
-	if !m.ScheduledStartAt.IsZero() {
-		s.ScheduledStartTimestamp = timestamppb.New(m.ScheduledStartAt)
-	}
-	if payloads {
-		s.Input = optionalText(m.SerializedInput)
-		s.Output = optionalText(m.SerializedOutput)
-		s.CustomStatus = optionalText(m.SerializedCustomStatus)
-	}
-	return s
 }

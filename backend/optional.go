@@ -94,12 +94,25 @@ type (
 		Workers() []api.Worker
 	}
 
+	// InstanceExporter reads all that is stored of an instance;
+	// api.ErrInstanceNotFound. Stop the instance's work first, or it goes on in two places.
+	InstanceExporter interface {
+		ExportInstance(context.Context, api.InstanceID) (*api.InstanceBundle, error)
+	}
+
+	// InstanceImporter stores an instance as it was elsewhere, in one commit,
+	// and lets it go on; ErrDuplicateEvent where the id is taken.
+	InstanceImporter interface {
+		ImportInstance(context.Context, *api.InstanceBundle) error
+	}
+
 	// Reader reads a task hub that another process may own. It takes no
 	// part in its work and changes nothing.
 	Reader interface {
 		InstanceQuerier
 		HistoryReader
 		Explainer
+		InstanceExporter
 		// GetOrchestrationMetadata reads one instance; api.ErrInstanceNotFound.
 		GetOrchestrationMetadata(context.Context, api.InstanceID) (*api.OrchestrationMetadata, error)
 		Close() error

@@ -122,24 +122,7 @@ func found(
 	if !resp.GetExists() {
 		return nil, fmt.Errorf("fetch metadata of %q: %w", id, api.ErrInstanceNotFound)
 	}
-	return metadata(resp.GetOrchestrationState()), nil
-}
-
-// metadata is the inverse of what the server makes of it.
-func metadata(s *protos.OrchestrationState) *api.OrchestrationMetadata {
-	m := api.NewOrchestrationMetadata(
-		api.InstanceID(s.GetInstanceId()), s.GetName(), s.GetOrchestrationStatus(),
-		s.GetCreatedTimestamp().AsTime(), s.GetLastUpdatedTimestamp().AsTime(),
-		s.GetInput().GetValue(), s.GetOutput().GetValue(), s.GetCustomStatus().GetValue(), s.GetFailureDetails())
-	m.Version, m.ExecutionID = s.GetVersion().GetValue(), s.GetExecutionId().GetValue()
-	m.ParentInstanceID, m.Tags = api.InstanceID(s.GetParentInstanceId().GetValue()), s.GetTags()
-	if at := s.GetCompletedTimestamp(); at != nil {
-		m.CompletedAt = at.AsTime()
-	}
-	if at := s.GetScheduledStartTimestamp(); at != nil {
-		m.ScheduledStartAt = at.AsTime()
-	}
-	return m
+	return api.MetadataFromState(resp.GetOrchestrationState()), nil
 }
 
 // TerminateOrchestration ends the instance and, unless told otherwise, its

@@ -64,15 +64,9 @@ func (c *TaskHubGrpcClient) Query(ctx context.Context, q api.InstanceQuery) (*ap
 	}
 	page := &api.InstancePage{Token: resp.GetToken()}
 	for _, i := range resp.GetInstances() {
-		page.Instances = append(page.Instances, fromInfo(i))
+		page.Instances = append(page.Instances, api.MetadataFromInfo(i))
 	}
 	return page, nil
-}
-
-func fromInfo(i *protos.InstanceInfo) *api.OrchestrationMetadata {
-	m := metadata(i.GetState())
-	m.Stalled = i.GetStalled()
-	return m
 }
 
 // Inspect reads one instance with all that the server knows of it, also why it
@@ -82,7 +76,7 @@ func (c *TaskHubGrpcClient) Inspect(ctx context.Context, id api.InstanceID) (*ap
 	if err != nil {
 		return nil, failed(ctx, err)
 	}
-	return fromInfo(info), nil
+	return api.MetadataFromInfo(info), nil
 }
 
 // History reads the stored history, oldest event first, in portions; an error
@@ -147,4 +141,20 @@ func (c *TaskHubGrpcClient) Workers(ctx context.Context) ([]api.Worker, error) {
 		all = append(all, api.WorkerFromProto(w))
 	}
 	return all, nil
+}
+
+// ExportInstance reads all that is stored of an instance; api.ErrInstanceNotFound.
+func (c *TaskHubGrpcClient) ExportInstance(ctx context.Context, id api.InstanceID) (*api.InstanceBundle, error) {
+	b, err := c.ops.Export(ctx, &protos.ExportRequest{InstanceId: string(id)}, anySize)
+	if err != nil {
+		return nil, failed(ctx, err)
+	}
+	return api.BundleFromProto(b), nil
+}
+
+// ImportInstance stores an instance as it was elsewhere, and lets it go on;
+// backend.ErrDuplicateEvent where its id is taken.
+func (c *TaskHubGrpcClient) ImportInstance(ctx context.Context, b *api.InstanceBundle) error {
+	_, err := c.ops.Import(ctx, b.Proto())
+	return failed(ctx, err)
 }

@@ -1152,6 +1152,163 @@ func (x *WorkerItem) GetSince() *timestamppb.Timestamp {
 	return nil
 }
 
+type ExportRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	InstanceId    string                 `protobuf:"bytes,1,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportRequest) Reset() {
+	*x = ExportRequest{}
+	mi := &file_operations_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportRequest) ProtoMessage() {}
+
+func (x *ExportRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_operations_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
+func (*ExportRequest) Descriptor() ([]byte, []int) {
+	return file_operations_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ExportRequest) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+type ImportResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportResponse) Reset() {
+	*x = ImportResponse{}
+	mi := &file_operations_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportResponse) ProtoMessage() {}
+
+func (x *ImportResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_operations_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportResponse.ProtoReflect.Descriptor instead.
+func (*ImportResponse) Descriptor() ([]byte, []int) {
+	return file_operations_proto_rawDescGZIP(), []int{18}
+}
+
+// All that is stored of one instance.
+type InstanceBundle struct {
+	state             protoimpl.MessageState `protogen:"open.v1"`
+	Instance          *InstanceInfo          `protobuf:"bytes,1,opt,name=instance,proto3" json:"instance,omitempty"`
+	ParentTaskId      int32                  `protobuf:"varint,2,opt,name=parent_task_id,json=parentTaskId,proto3" json:"parent_task_id,omitempty"`
+	ParentExecutionId string                 `protobuf:"bytes,3,opt,name=parent_execution_id,json=parentExecutionId,proto3" json:"parent_execution_id,omitempty"`
+	History           []*HistoryEvent        `protobuf:"bytes,4,rep,name=history,proto3" json:"history,omitempty"`
+	Inbox             []*HistoryEvent        `protobuf:"bytes,5,rep,name=inbox,proto3" json:"inbox,omitempty"` // what no turn has consumed
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *InstanceBundle) Reset() {
+	*x = InstanceBundle{}
+	mi := &file_operations_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InstanceBundle) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InstanceBundle) ProtoMessage() {}
+
+func (x *InstanceBundle) ProtoReflect() protoreflect.Message {
+	mi := &file_operations_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InstanceBundle.ProtoReflect.Descriptor instead.
+func (*InstanceBundle) Descriptor() ([]byte, []int) {
+	return file_operations_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *InstanceBundle) GetInstance() *InstanceInfo {
+	if x != nil {
+		return x.Instance
+	}
+	return nil
+}
+
+func (x *InstanceBundle) GetParentTaskId() int32 {
+	if x != nil {
+		return x.ParentTaskId
+	}
+	return 0
+}
+
+func (x *InstanceBundle) GetParentExecutionId() string {
+	if x != nil {
+		return x.ParentExecutionId
+	}
+	return ""
+}
+
+func (x *InstanceBundle) GetHistory() []*HistoryEvent {
+	if x != nil {
+		return x.History
+	}
+	return nil
+}
+
+func (x *InstanceBundle) GetInbox() []*HistoryEvent {
+	if x != nil {
+		return x.Inbox
+	}
+	return nil
+}
+
 var File_operations_proto protoreflect.FileDescriptor
 
 const file_operations_proto_rawDesc = "" +
@@ -1256,7 +1413,17 @@ const file_operations_proto_rawDesc = "" +
 	"instanceId\x12\x17\n" +
 	"\atask_id\x18\x03 \x01(\x05R\x06taskId\x12\x12\n" +
 	"\x04name\x18\x04 \x01(\tR\x04name\x120\n" +
-	"\x05since\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05since2\xfe\x02\n" +
+	"\x05since\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"0\n" +
+	"\rExportRequest\x12\x1f\n" +
+	"\vinstance_id\x18\x01 \x01(\tR\n" +
+	"instanceId\"\x10\n" +
+	"\x0eImportResponse\"\xea\x01\n" +
+	"\x0eInstanceBundle\x124\n" +
+	"\binstance\x18\x01 \x01(\v2\x18.perdure.v1.InstanceInfoR\binstance\x12$\n" +
+	"\x0eparent_task_id\x18\x02 \x01(\x05R\fparentTaskId\x12.\n" +
+	"\x13parent_execution_id\x18\x03 \x01(\tR\x11parentExecutionId\x12'\n" +
+	"\ahistory\x18\x04 \x03(\v2\r.HistoryEventR\ahistory\x12#\n" +
+	"\x05inbox\x18\x05 \x03(\v2\r.HistoryEventR\x05inbox2\x81\x04\n" +
 	"\n" +
 	"Operations\x129\n" +
 	"\x04Find\x12\x17.perdure.v1.FindRequest\x1a\x18.perdure.v1.FindResponse\x12?\n" +
@@ -1264,7 +1431,9 @@ const file_operations_proto_rawDesc = "" +
 	"\x03End\x12\x16.perdure.v1.EndRequest\x1a\x17.perdure.v1.EndResponse\x12<\n" +
 	"\x05Erase\x12\x18.perdure.v1.EraseRequest\x1a\x19.perdure.v1.EraseResponse\x12:\n" +
 	"\aExplain\x12\x1a.perdure.v1.ExplainRequest\x1a\x13.perdure.v1.Verdict\x12B\n" +
-	"\aWorkers\x12\x1a.perdure.v1.WorkersRequest\x1a\x1b.perdure.v1.WorkersResponseB'Z%github.com/perdure/perdure/api/protosb\x06proto3"
+	"\aWorkers\x12\x1a.perdure.v1.WorkersRequest\x1a\x1b.perdure.v1.WorkersResponse\x12?\n" +
+	"\x06Export\x12\x19.perdure.v1.ExportRequest\x1a\x1a.perdure.v1.InstanceBundle\x12@\n" +
+	"\x06Import\x12\x1a.perdure.v1.InstanceBundle\x1a\x1a.perdure.v1.ImportResponseB'Z%github.com/perdure/perdure/api/protosb\x06proto3"
 
 var (
 	file_operations_proto_rawDescOnce sync.Once
@@ -1278,7 +1447,7 @@ func file_operations_proto_rawDescGZIP() []byte {
 	return file_operations_proto_rawDescData
 }
 
-var file_operations_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_operations_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_operations_proto_goTypes = []any{
 	(*FindRequest)(nil),            // 0: perdure.v1.FindRequest
 	(*FindResponse)(nil),           // 1: perdure.v1.FindResponse
@@ -1297,50 +1466,61 @@ var file_operations_proto_goTypes = []any{
 	(*WorkerSlots)(nil),            // 14: perdure.v1.WorkerSlots
 	(*HostedVersions)(nil),         // 15: perdure.v1.HostedVersions
 	(*WorkerItem)(nil),             // 16: perdure.v1.WorkerItem
-	nil,                            // 17: perdure.v1.WorkerSlots.HostsEntry
-	(OrchestrationStatus)(0),       // 18: OrchestrationStatus
-	(*timestamppb.Timestamp)(nil),  // 19: google.protobuf.Timestamp
-	(*OrchestrationState)(nil),     // 20: OrchestrationState
-	(*wrapperspb.StringValue)(nil), // 21: google.protobuf.StringValue
+	(*ExportRequest)(nil),          // 17: perdure.v1.ExportRequest
+	(*ImportResponse)(nil),         // 18: perdure.v1.ImportResponse
+	(*InstanceBundle)(nil),         // 19: perdure.v1.InstanceBundle
+	nil,                            // 20: perdure.v1.WorkerSlots.HostsEntry
+	(OrchestrationStatus)(0),       // 21: OrchestrationStatus
+	(*timestamppb.Timestamp)(nil),  // 22: google.protobuf.Timestamp
+	(*OrchestrationState)(nil),     // 23: OrchestrationState
+	(*wrapperspb.StringValue)(nil), // 24: google.protobuf.StringValue
+	(*HistoryEvent)(nil),           // 25: HistoryEvent
 }
 var file_operations_proto_depIdxs = []int32{
-	18, // 0: perdure.v1.FindRequest.statuses:type_name -> OrchestrationStatus
-	19, // 1: perdure.v1.FindRequest.created_from:type_name -> google.protobuf.Timestamp
-	19, // 2: perdure.v1.FindRequest.created_to:type_name -> google.protobuf.Timestamp
+	21, // 0: perdure.v1.FindRequest.statuses:type_name -> OrchestrationStatus
+	22, // 1: perdure.v1.FindRequest.created_from:type_name -> google.protobuf.Timestamp
+	22, // 2: perdure.v1.FindRequest.created_to:type_name -> google.protobuf.Timestamp
 	3,  // 3: perdure.v1.FindResponse.instances:type_name -> perdure.v1.InstanceInfo
-	20, // 4: perdure.v1.InstanceInfo.state:type_name -> OrchestrationState
-	21, // 5: perdure.v1.EndRequest.output:type_name -> google.protobuf.StringValue
-	19, // 6: perdure.v1.Verdict.since:type_name -> google.protobuf.Timestamp
-	19, // 7: perdure.v1.Verdict.until:type_name -> google.protobuf.Timestamp
+	23, // 4: perdure.v1.InstanceInfo.state:type_name -> OrchestrationState
+	24, // 5: perdure.v1.EndRequest.output:type_name -> google.protobuf.StringValue
+	22, // 6: perdure.v1.Verdict.since:type_name -> google.protobuf.Timestamp
+	22, // 7: perdure.v1.Verdict.until:type_name -> google.protobuf.Timestamp
 	10, // 8: perdure.v1.Verdict.waits:type_name -> perdure.v1.Wait
-	19, // 9: perdure.v1.Wait.since:type_name -> google.protobuf.Timestamp
-	19, // 10: perdure.v1.Wait.until:type_name -> google.protobuf.Timestamp
+	22, // 9: perdure.v1.Wait.since:type_name -> google.protobuf.Timestamp
+	22, // 10: perdure.v1.Wait.until:type_name -> google.protobuf.Timestamp
 	13, // 11: perdure.v1.WorkersResponse.workers:type_name -> perdure.v1.Worker
-	19, // 12: perdure.v1.Worker.connected_at:type_name -> google.protobuf.Timestamp
+	22, // 12: perdure.v1.Worker.connected_at:type_name -> google.protobuf.Timestamp
 	14, // 13: perdure.v1.Worker.orchestrations:type_name -> perdure.v1.WorkerSlots
 	14, // 14: perdure.v1.Worker.activities:type_name -> perdure.v1.WorkerSlots
 	14, // 15: perdure.v1.Worker.entities:type_name -> perdure.v1.WorkerSlots
 	16, // 16: perdure.v1.Worker.items:type_name -> perdure.v1.WorkerItem
-	17, // 17: perdure.v1.WorkerSlots.hosts:type_name -> perdure.v1.WorkerSlots.HostsEntry
-	19, // 18: perdure.v1.WorkerItem.since:type_name -> google.protobuf.Timestamp
-	15, // 19: perdure.v1.WorkerSlots.HostsEntry.value:type_name -> perdure.v1.HostedVersions
-	0,  // 20: perdure.v1.Operations.Find:input_type -> perdure.v1.FindRequest
-	2,  // 21: perdure.v1.Operations.Inspect:input_type -> perdure.v1.InspectRequest
-	4,  // 22: perdure.v1.Operations.End:input_type -> perdure.v1.EndRequest
-	6,  // 23: perdure.v1.Operations.Erase:input_type -> perdure.v1.EraseRequest
-	8,  // 24: perdure.v1.Operations.Explain:input_type -> perdure.v1.ExplainRequest
-	11, // 25: perdure.v1.Operations.Workers:input_type -> perdure.v1.WorkersRequest
-	1,  // 26: perdure.v1.Operations.Find:output_type -> perdure.v1.FindResponse
-	3,  // 27: perdure.v1.Operations.Inspect:output_type -> perdure.v1.InstanceInfo
-	5,  // 28: perdure.v1.Operations.End:output_type -> perdure.v1.EndResponse
-	7,  // 29: perdure.v1.Operations.Erase:output_type -> perdure.v1.EraseResponse
-	9,  // 30: perdure.v1.Operations.Explain:output_type -> perdure.v1.Verdict
-	12, // 31: perdure.v1.Operations.Workers:output_type -> perdure.v1.WorkersResponse
-	26, // [26:32] is the sub-list for method output_type
-	20, // [20:26] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	20, // 17: perdure.v1.WorkerSlots.hosts:type_name -> perdure.v1.WorkerSlots.HostsEntry
+	22, // 18: perdure.v1.WorkerItem.since:type_name -> google.protobuf.Timestamp
+	3,  // 19: perdure.v1.InstanceBundle.instance:type_name -> perdure.v1.InstanceInfo
+	25, // 20: perdure.v1.InstanceBundle.history:type_name -> HistoryEvent
+	25, // 21: perdure.v1.InstanceBundle.inbox:type_name -> HistoryEvent
+	15, // 22: perdure.v1.WorkerSlots.HostsEntry.value:type_name -> perdure.v1.HostedVersions
+	0,  // 23: perdure.v1.Operations.Find:input_type -> perdure.v1.FindRequest
+	2,  // 24: perdure.v1.Operations.Inspect:input_type -> perdure.v1.InspectRequest
+	4,  // 25: perdure.v1.Operations.End:input_type -> perdure.v1.EndRequest
+	6,  // 26: perdure.v1.Operations.Erase:input_type -> perdure.v1.EraseRequest
+	8,  // 27: perdure.v1.Operations.Explain:input_type -> perdure.v1.ExplainRequest
+	11, // 28: perdure.v1.Operations.Workers:input_type -> perdure.v1.WorkersRequest
+	17, // 29: perdure.v1.Operations.Export:input_type -> perdure.v1.ExportRequest
+	19, // 30: perdure.v1.Operations.Import:input_type -> perdure.v1.InstanceBundle
+	1,  // 31: perdure.v1.Operations.Find:output_type -> perdure.v1.FindResponse
+	3,  // 32: perdure.v1.Operations.Inspect:output_type -> perdure.v1.InstanceInfo
+	5,  // 33: perdure.v1.Operations.End:output_type -> perdure.v1.EndResponse
+	7,  // 34: perdure.v1.Operations.Erase:output_type -> perdure.v1.EraseResponse
+	9,  // 35: perdure.v1.Operations.Explain:output_type -> perdure.v1.Verdict
+	12, // 36: perdure.v1.Operations.Workers:output_type -> perdure.v1.WorkersResponse
+	19, // 37: perdure.v1.Operations.Export:output_type -> perdure.v1.InstanceBundle
+	18, // 38: perdure.v1.Operations.Import:output_type -> perdure.v1.ImportResponse
+	31, // [31:39] is the sub-list for method output_type
+	23, // [23:31] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_operations_proto_init() }
@@ -1355,7 +1535,7 @@ func file_operations_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_operations_proto_rawDesc), len(file_operations_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -28,6 +28,8 @@ const (
 	Operations_Erase_FullMethodName   = "/perdure.v1.Operations/Erase"
 	Operations_Explain_FullMethodName = "/perdure.v1.Operations/Explain"
 	Operations_Workers_FullMethodName = "/perdure.v1.Operations/Workers"
+	Operations_Export_FullMethodName  = "/perdure.v1.Operations/Export"
+	Operations_Import_FullMethodName  = "/perdure.v1.Operations/Import"
 )
 
 // OperationsClient is the client API for Operations service.
@@ -48,6 +50,10 @@ type OperationsClient interface {
 	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*Verdict, error)
 	// Workers lists the connected workers, in the order in which they came.
 	Workers(ctx context.Context, in *WorkersRequest, opts ...grpc.CallOption) (*WorkersResponse, error)
+	// Export reads all that is stored of an instance, and Import stores it in
+	// another task hub, where it goes on.
+	Export(ctx context.Context, in *ExportRequest, opts ...grpc.CallOption) (*InstanceBundle, error)
+	Import(ctx context.Context, in *InstanceBundle, opts ...grpc.CallOption) (*ImportResponse, error)
 }
 
 type operationsClient struct {
@@ -118,6 +124,26 @@ func (c *operationsClient) Workers(ctx context.Context, in *WorkersRequest, opts
 	return out, nil
 }
 
+func (c *operationsClient) Export(ctx context.Context, in *ExportRequest, opts ...grpc.CallOption) (*InstanceBundle, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(InstanceBundle)
+	err := c.cc.Invoke(ctx, Operations_Export_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operationsClient) Import(ctx context.Context, in *InstanceBundle, opts ...grpc.CallOption) (*ImportResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ImportResponse)
+	err := c.cc.Invoke(ctx, Operations_Import_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // OperationsServer is the server API for Operations service.
 // All implementations must embed UnimplementedOperationsServer
 // for forward compatibility.
@@ -136,6 +162,10 @@ type OperationsServer interface {
 	Explain(context.Context, *ExplainRequest) (*Verdict, error)
 	// Workers lists the connected workers, in the order in which they came.
 	Workers(context.Context, *WorkersRequest) (*WorkersResponse, error)
+	// Export reads all that is stored of an instance, and Import stores it in
+	// another task hub, where it goes on.
+	Export(context.Context, *ExportRequest) (*InstanceBundle, error)
+	Import(context.Context, *InstanceBundle) (*ImportResponse, error)
 	mustEmbedUnimplementedOperationsServer()
 }
 
@@ -163,6 +193,12 @@ func (UnimplementedOperationsServer) Explain(context.Context, *ExplainRequest) (
 }
 func (UnimplementedOperationsServer) Workers(context.Context, *WorkersRequest) (*WorkersResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Workers not implemented")
+}
+func (UnimplementedOperationsServer) Export(context.Context, *ExportRequest) (*InstanceBundle, error) {
+	return nil, status.Error(codes.Unimplemented, "method Export not implemented")
+}
+func (UnimplementedOperationsServer) Import(context.Context, *InstanceBundle) (*ImportResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Import not implemented")
 }
 func (UnimplementedOperationsServer) mustEmbedUnimplementedOperationsServer() {}
 func (UnimplementedOperationsServer) testEmbeddedByValue()                    {}
@@ -293,6 +329,42 @@ func _Operations_Workers_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Operations_Export_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExportRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperationsServer).Export(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Operations_Export_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperationsServer).Export(ctx, req.(*ExportRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Operations_Import_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(InstanceBundle)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperationsServer).Import(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Operations_Import_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperationsServer).Import(ctx, req.(*InstanceBundle))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Operations_ServiceDesc is the grpc.ServiceDesc for Operations service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -323,6 +395,14 @@ var Operations_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Workers",
 			Handler:    _Operations_Workers_Handler,
+		},
+		{
+			MethodName: "Export",
+			Handler:    _Operations_Export_Handler,
+		},
+		{
+			MethodName: "Import",
+			Handler:    _Operations_Import_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

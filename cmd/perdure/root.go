@@ -36,6 +36,7 @@ func newRoot() *cobra.Command {
 	addTo(root, "read", newReads()...)
 	addTo(root, "manage", newStart(), newRaise())
 	addTo(root, "manage", newVerbs()...)
+	addTo(root, "hub", newExport(), newImport())
 	return root
 }
 

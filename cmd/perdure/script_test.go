@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -32,6 +33,11 @@ func TestScripts(t *testing.T) {
 			}
 			httpAddr, err := freeAddr()
 			e.Vars = append(e.Vars, "PERDURE_SERVER="+grpcAddr, "GRPC="+grpcAddr, "HTTP="+httpAddr, "HOME="+e.WorkDir)
+			if err != nil {
+				return err
+			}
+			old, err := filepath.Abs("../../internal/durabletaskgo/testdata")
+			e.Vars = append(e.Vars, "TESTDATA="+old)
 			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

@@ -102,6 +102,8 @@ var (
 	_ backend.InstanceManager  = (*Engine)(nil)
 	_ backend.InstanceStaller  = (*Engine)(nil)
 	_ backend.Explainer        = (*Engine)(nil)
+	_ backend.InstanceExporter = (*Engine)(nil)
+	_ backend.InstanceImporter = (*Engine)(nil)
 	_ backend.HealthReporter   = (*Engine)(nil)
 	_ backend.EntityBackend    = (*Engine)(nil)
 	_ backend.EntityQuerier    = (*Engine)(nil)

@@ -56,3 +56,8 @@ func (r *Reader) ReadHistory(ctx context.Context, id api.InstanceID, f func([]*b
 func (r *Reader) ExplainInstance(ctx context.Context, id api.InstanceID) (*api.Verdict, error) {
 	return r.e.explain(ctx, id, func(api.InstanceID) glance { return glance{now: r.e.now()} })
 }
+
+// ExportInstance reads all that is stored of an instance.
+func (r *Reader) ExportInstance(ctx context.Context, id api.InstanceID) (*api.InstanceBundle, error) {
+	return r.e.ExportInstance(ctx, id)
+}
