@@ -1,0 +1,87 @@
+// Package sdk_test runs one application per official Durable Task SDK, each
+// with the packages of its registry and as a process, against a `perdure serve` process.
+//
+// An application prints a line for each scenario: its name, "ok" or "FAILED",
+// how long it took, and details. A line "request restart-server" asks for the
+// server to be killed and started again, which is answered with "done".
+package sdk_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// patience is how long an application may take for all of its scenarios.
+const patience = 8 * time.Minute
+
+func TestPython(t *testing.T) { drive(t, python) }
+
+// drive runs an application's scenarios as subtests, and has each that features.go names be there.
+func drive(t *testing.T, a application) {
+	t.Parallel()
+	args, env := installed(t, a)
+	server := serve(t)
+
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	args = append(args, "scenarios", server.grpc)
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Env = append(append(os.Environ(), env...), "SDK_SCRATCH="+t.TempDir())
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	requests, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var seen []string
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		name, result, _ := strings.Cut(lines.Text(), " ")
+		switch {
+		case name == "request" && result == "restart-server":
+			server.kill()
+			server.start()
+			if _, err := requests.Write([]byte("done\n")); err != nil {
+				t.Errorf("answer to a request: %v", err)
+			}
+		case strings.HasPrefix(result, "ok ") || strings.HasPrefix(result, "FAILED "):
+			seen = append(seen, name)
+			t.Run(name, func(t *testing.T) {
+				if t.Log(result); !strings.HasPrefix(result, "ok ") {
+					t.Fail()
+				}
+			})
+		default:
+			t.Errorf("the application says %q", lines.Text())
+		}
+	}
+	if err := cmd.Wait(); err != nil && !t.Failed() {
+		t.Errorf("every scenario is ok, and the application ends with %v (%v)", err, ctx.Err())
+	}
+	for _, want := range scenariosOf(a.name) {
+		if !slices.Contains(seen, want) {
+			t.Errorf("the scenario %s was not run", want)
+		}
+	}
+	for i, name := range seen {
+		if !slices.Contains(scenariosOf(a.name), name) || slices.Contains(seen[:i], name) {
+			t.Errorf("the scenario %s is not listed as a feature of %s, or ran twice", name, a.name)
+		}
+	}
+	if t.Failed() {
+		t.Logf("the application said at the end:\n%s", tail(stderr.Bytes()))
+	}
+}

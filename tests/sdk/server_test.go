@@ -1,0 +1,142 @@
+package sdk_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// perdure builds the server once for all tests.
+var perdure = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "perdure-sdk")
+	if err != nil {
+		return "", err
+	}
+	binary := filepath.Join(dir, "perdure")
+	args := []string{"build", "-o", binary}
+	if raceEnabled {
+		args = append(args, "-race")
+	}
+	cmd := exec.Command("go", append(args, "github.com/perdure/perdure/cmd/perdure")...) //nolint:noctx // it outlives the test that comes first
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return dir, fmt.Errorf("build the server: %w\n%s", err, out)
+	}
+	return binary, nil
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if binary, err := perdure(); err == nil {
+		_ = os.RemoveAll(filepath.Dir(binary))
+	}
+	os.Exit(code)
+}
+
+// process is a `perdure serve` that a test may kill and start again at the same address.
+type process struct {
+	t          *testing.T
+	dir        string
+	grpc, http string
+	cmd        *exec.Cmd
+	log        bytes.Buffer
+}
+
+// serve starts a server with an empty task hub, which is stopped when the test ends.
+func serve(t *testing.T) *process {
+	t.Helper()
+	p := &process{t: t, dir: t.TempDir(), grpc: freeAddress(t), http: freeAddress(t)}
+	p.start()
+	t.Cleanup(func() {
+		p.stop()
+		if t.Failed() {
+			t.Logf("the server said at the end:\n%s", tail(p.log.Bytes()))
+		}
+	})
+	return p
+}
+
+func (p *process) start() {
+	p.t.Helper()
+	binary, err := perdure()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.cmd = exec.Command(binary, "serve", "--db", filepath.Join(p.dir, "hub.db"), "--grpc", p.grpc, "--http", p.http) //nolint:noctx // a cleanup stops it
+	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
+	if err := p.cmd.Start(); err != nil {
+		p.t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.t.Context()), 30*time.Second)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !p.ready(ctx) {
+		select {
+		case <-ctx.Done():
+			p.kill()
+			p.t.Fatalf("the server does not become ready:\n%s", tail(p.log.Bytes()))
+		case <-tick.C:
+		}
+	}
+}
+
+func (p *process) ready(ctx context.Context) bool {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.http+"/readyz", nil)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return false
+	}
+	_ = resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
+}
+
+// kill ends the server as a power cut would.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill()
+	_ = p.cmd.Wait()
+}
+
+// stop asks the server to stop, and fails the test if it does not do so in good order.
+func (p *process) stop() {
+	p.t.Helper()
+	if p.cmd.ProcessState != nil {
+		return
+	}
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		p.t.Errorf("stop the server: %v", err)
+	}
+	late := time.AfterFunc(30*time.Second, func() { _ = p.cmd.Process.Kill() })
+	defer late.Stop()
+	if err := p.cmd.Wait(); err != nil {
+		p.t.Errorf("the server stopped with %v", err)
+	}
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	var lc net.ListenConfig
+	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+// tail is the end of a log.
+func tail(log []byte) []byte {
+	const limit = 6000
+	return log[max(0, len(log)-limit):]
+}
