@@ -48,6 +48,28 @@ var python = application{
 	},
 }
 
+var javascript = application{
+	name:    "javascript",
+	probes:  [][]string{{"node", "--version"}, {"npm", "--version"}},
+	sources: []string{"package*.json"},
+	install: func(ctx context.Context, source, cache string) error {
+		for _, name := range []string{"package.json", "package-lock.json"} {
+			data, err := os.ReadFile(filepath.Join(source, name))
+			if err != nil {
+				return err
+			}
+			if err := os.WriteFile(filepath.Join(cache, name), data, 0o644); err != nil {
+				return err
+			}
+		}
+		return run(ctx, cache, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+	},
+	command: func(source, cache string) ([]string, []string) {
+		return []string{"node", filepath.Join(source, "app.js")},
+			[]string{"NODE_PATH=" + filepath.Join(cache, "node_modules")}
+	},
+}
+
 // installed returns how to run an application whose packages are in the user's
 // cache, where they are put the first time. Where the toolchain is missing it
 // skips the test or, if the SDK tests are required, fails it.

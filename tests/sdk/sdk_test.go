@@ -21,11 +21,12 @@ import (
 // patience is how long an application may take for all of its scenarios.
 const patience = 8 * time.Minute
 
-func TestPython(t *testing.T) { drive(t, python) }
+func TestPython(t *testing.T)     { t.Parallel(); drive(t, python) }
+func TestJavaScript(t *testing.T) { t.Parallel(); drive(t, javascript) }
 
-// drive runs an application's scenarios as subtests, and has each that features.go names be there.
+// drive runs an application's scenarios as subtests, and has each that features_test.go names be there.
 func drive(t *testing.T, a application) {
-	t.Parallel()
+	t.Helper()
 	args, env := installed(t, a)
 	server := serve(t)
 

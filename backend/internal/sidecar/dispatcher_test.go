@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -445,6 +447,18 @@ func TestFailedSendPutsTheItemBack(t *testing.T) {
 		w.stop()
 		checkEmpty(t, d)
 	})
+}
+
+func TestStatusIsShort(t *testing.T) {
+	err := fmt.Errorf("start %q: %w: the id is too long", strings.Repeat("\u4e16", 5000), api.ErrInvalidInput)
+	s := status.Convert(Status(err))
+	if s.Code() != codes.InvalidArgument {
+		t.Errorf("got %v", s.Code())
+	}
+	m := s.Message()
+	if len(m) > 1000 || !utf8.ValidString(m) || !strings.HasPrefix(m, "start ") || !strings.HasSuffix(m, "is too long") {
+		t.Errorf("got a message of %d bytes: %s", len(m), m)
+	}
 }
 
 func TestStatus(t *testing.T) {

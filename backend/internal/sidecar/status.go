@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
@@ -80,6 +81,20 @@ func FromStatus(err error, more ...Mapping) error {
 	return e
 }
 
+// maxMessage is the size in bytes of a status's message. It travels in headers,
+// twice and escaped, of which some clients take 8 KiB and lose the status of more.
+const maxMessage = 1000
+
+// shorten cuts the middle out of a long message: it begins with what was
+// tried and ends with why that failed.
+func shorten(message string) string {
+	if len(message) <= maxMessage {
+		return message
+	}
+	const half = maxMessage/2 - 3
+	return strings.ToValidUTF8(message[:half], "") + " ... " + strings.ToValidUTF8(message[len(message)-half:], "")
+}
+
 // Status is the error as a gRPC status: that of the first sentinel that it
 // wraps, of the package api or of more, with an ErrorInfo for each; of a
 // context's end; its own, where it wraps a status; else Internal.
@@ -87,6 +102,7 @@ func Status(err error, more ...Mapping) error {
 	if err == nil {
 		return nil
 	}
+	message := shorten(err.Error())
 	code, infos := codes.OK, []protoadapt.MessageV1(nil)
 	for _, m := range slices.Concat(apiErrors, more) {
 		if !errors.Is(err, m.Err) {
@@ -98,7 +114,7 @@ func Status(err error, more ...Mapping) error {
 		infos = append(infos, &errdetails.ErrorInfo{Reason: m.Reason, Domain: ErrorDomain})
 	}
 	if code != codes.OK {
-		s := status.New(code, err.Error())
+		s := status.New(code, message)
 		if d, detailErr := s.WithDetails(infos...); detailErr == nil {
 			s = d
 		}
@@ -109,9 +125,9 @@ func Status(err error, more ...Mapping) error {
 	}
 	switch {
 	case errors.Is(err, context.Canceled):
-		return status.Error(codes.Canceled, err.Error())
+		return status.Error(codes.Canceled, message)
 	case errors.Is(err, context.DeadlineExceeded):
-		return status.Error(codes.DeadlineExceeded, err.Error())
+		return status.Error(codes.DeadlineExceeded, message)
 	}
-	return status.Error(codes.Internal, err.Error())
+	return status.Error(codes.Internal, message)
 }

@@ -23,7 +23,8 @@ alone("versions", async (env) => {
   await env.during(workerOf(env, "2.0", None, Fail, "5.0"), async () => {
     expect(await env.run("versioned", null, { version: "1.2" }), "1.2", "version");
     expect(await env.run("versioned"), "", "no version");
-    expect(await env.run("versionedParent", null, { version: "3.0" }), ["3.0", "", "7.0"], "versions of children") // 0.4.0 ignores defaultVersion of a worker;
+    // The SDK's 0.4.0 ignores a worker's defaultVersion.
+    expect(await env.run("versionedParent", null, { version: "3.0" }), ["3.0", "", "7.0"], "versions of children");
     const client = env.newClient({ defaultVersion: "4.0" });
     const id = await client.scheduleNewOrchestration("versioned", null, newId("default"));
     expect(await env.output(id), "4.0", "default version of the client");

@@ -202,6 +202,8 @@ def holder(ctx, key):
 @scenario
 def entity_lock_of_the_terminated(env):
     e = counter()
+    env.client.signal_entity(e, "add", input=1)  # an entity without a state is not there, even if it is locked
+    until(lambda: state_of(env, e) == 1, "the signal")
     instance = env.start(holder, input=e.key)
     until(lambda: env.client.get_orchestration_state(instance).get_custom_status() == "locked", "the lock")
     expect(owner_of(env, e), instance, "owner of the lock")
@@ -209,7 +211,7 @@ def entity_lock_of_the_terminated(env):
     reader = env.start(entity_reader, input=e.key)
     raises(TimeoutError, lambda: env.client.wait_for_orchestration_completion(reader, timeout=0.3))
     env.client.terminate_orchestration(instance)
-    expect(env.await_end(reader).get_output(), 1, "what another reads when the owner is gone")
+    expect(env.await_end(reader).get_output(), 2, "what another reads when the owner is gone")
 
 
 runs = []

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 
 from durabletask import task
 
@@ -32,14 +33,14 @@ def long_chain(ctx, n):
     total = 0
     for i in range(n):
         total += yield ctx.call_activity(plus_one, input=i)
-    yield ctx.create_timer(0)
+    yield ctx.create_timer(timedelta(0))
     return total
 
 
 @orchestrator
-def waits_and_chains(ctx, _):
+def waits_and_calls(ctx, _):
     event = ctx.wait_for_external_event("later")
-    return [(yield task.when_all([event, ctx.call_activity(plus_one, input=1)]))]
+    return (yield task.when_all([event, ctx.call_activity(plus_one, input=1)]))
 
 
 class Process:
@@ -75,7 +76,7 @@ def worker_killed_in_an_activity(env):
 def server_killed_in_a_run(env):
     with Process(env):
         chains = [env.start(long_chain, input=40) for _ in range(25)]
-        waiting = [env.start(waits_and_chains) for _ in range(5)]
+        waiting = [env.start(waits_and_calls) for _ in range(5)]
         until(lambda: any(env.status(i) == "RUNNING" for i in chains), "the chains run")
         env.ask("restart-server")
         for instance in waiting:
@@ -83,4 +84,4 @@ def server_killed_in_a_run(env):
         for instance in chains:
             expect(env.await_end(instance).get_output(), sum(range(1, 41)), "output of a chain")
         for instance in waiting:
-            expect(env.await_end(instance).get_output(), [["came", 2]], "output of one that waits")
+            expect(env.await_end(instance).get_output(), ["came", 2], "output of one that waits")

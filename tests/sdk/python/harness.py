@@ -1,6 +1,7 @@
 """What the scenarios share: the registry of workflows, the runner, and waiting."""
 
 import itertools
+import logging
 import os
 import sys
 import time
@@ -14,6 +15,7 @@ SCENARIOS = []
 ORCHESTRATORS = []
 ACTIVITIES = []
 ENTITIES = []
+LOGGER = logging.getLogger("app")  # the SDK's own logs each work item
 PATIENCE = 60  # seconds that a scenario waits for what must happen
 
 
@@ -97,11 +99,11 @@ class Env:
         self.client = self.new_client()
 
     def new_client(self, **options):
-        return client.TaskHubGrpcClient(host_address=self.address, metadata=self.metadata, **options)
+        return client.TaskHubGrpcClient(host_address=self.address, metadata=self.metadata, logger=LOGGER, **options)
 
     def new_worker(self, orchestrators=(), activities=(), entities=(), **options):
         """A worker that is not started."""
-        w = worker.TaskHubGrpcWorker(host_address=self.address, metadata=self.metadata, **options)
+        w = worker.TaskHubGrpcWorker(host_address=self.address, metadata=self.metadata, logger=LOGGER, **options)
         for f in orchestrators:
             w.add_orchestrator(f)
         for f in activities:

@@ -39,14 +39,6 @@ def blow_up(_, n):
     return "y" * n
 
 
-@scenario
-def history_beyond_a_message(env):
-    instance = env.start(growing, input=8)
-    from harness import until
-    until(lambda: "stall" in str(env.client.get_orchestration_state(instance)).lower() or env.status(instance) == "FAILED", "the reason why it stands")
-    expect(env.run(echoing, input="others go on"), "others go on", "output of another instance")
-
-
 class FileStore(PayloadStore):
     """Keeps payloads in files."""
 
