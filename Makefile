@@ -11,10 +11,10 @@ WHOLE     = $(addprefix ./,$(wildcard backend/backendtest))
 CRASH     = ./backend/sqlite $(WHOLE)
 SIM       = ./backend/internal/engine $(WHOLE)
 
-.PHONY: help build test lint fmt generate verify example bench crash sim fuzz
+.PHONY: help build test test-sdk lint fmt generate verify example bench crash sim fuzz
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
 build: ## build everything
 	$(GO) build ./...
@@ -22,6 +22,9 @@ build: ## build everything
 test: ## run all tests with the race detector
 	$(GO) vet ./...
 	$(GO) test -race -timeout 14m ./...
+
+test-sdk: ## run the official SDKs' applications against the server (installs their packages)
+	PERDURE_SDK_TESTS=require $(GO) test -count=1 -v -timeout 14m ./tests/sdk
 
 lint: ## formatting, vet and the linters of .golangci.yml
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }

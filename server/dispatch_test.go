@@ -210,12 +210,20 @@ func TestC42LongHistory(t *testing.T) {
 	}
 	plain := b.work(t, worker(), nil)
 	b.startAs(t, "grow", "i")
+	b.startAs(t, "grow", "ended")
 	b.startAs(t, "burst", "burst")
-	stalled := func() bool {
-		m, err := b.be.GetOrchestrationMetadata(t.Context(), "i")
-		return err == nil && strings.Contains(m.Stalled, "stream")
+	for _, id := range []api.InstanceID{"i", "ended"} {
+		eventually(t, "it is stalled, with a reason", func() bool {
+			m, err := b.be.GetOrchestrationMetadata(t.Context(), id)
+			return err == nil && strings.Contains(m.Stalled, "stream")
+		})
 	}
-	eventually(t, "it is stalled, with a reason", stalled)
+	if _, err := b.client.TerminateInstance(t.Context(), &protos.TerminateRequest{InstanceId: "ended"}); err != nil {
+		t.Error(err)
+	}
+	if s := b.finish(t, "ended"); s.GetOrchestrationStatus() != api.RUNTIME_STATUS_TERMINATED {
+		t.Errorf("a stalled instance that was terminated: %v", s)
+	}
 	for i := range 20 { // the stream and the other instances are untouched
 		b.startAs(t, "echo", fmt.Sprint("e", i))
 		b.finish(t, fmt.Sprint("e", i))

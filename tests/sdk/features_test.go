@@ -52,6 +52,7 @@ var features = []feature{
 	{"entity_locks", nil},
 	{"entity_lock_of_the_terminated", nil},
 	{"large_payloads", nil},
+	{"history_beyond_a_message", nil},
 	{"scheduled_tasks", []string{"javascript"}},
 	{"versions", nil},
 	{"version_matching", nil},

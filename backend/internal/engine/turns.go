@@ -94,7 +94,8 @@ func (i *instance) wantsTurn(now int64) bool {
 
 // blocked reports whether no passing of time gives the instance a turn.
 func (i *instance) blocked() bool {
-	return i.gone || i.finished() || !i.exists() || (i.row != nil && i.row.Stalled != "") || (i.held && !i.hasTerminate())
+	stalled := i.row != nil && i.row.Stalled != ""
+	return i.gone || i.finished() || !i.exists() || ((stalled || i.held) && !i.hasTerminate())
 }
 
 // notBefore is when the instance may have its next turn.

@@ -5,7 +5,7 @@ import os
 
 from durabletask.payload import LargePayloadStorageOptions, PayloadStore
 
-from harness import activity, alone, check, expect, orchestrator, scenario, scratch_file
+from harness import activity, alone, check, expect, orchestrator, raises, scenario, scratch_file, until
 
 MEGABYTE = 1 << 20
 
@@ -37,6 +37,16 @@ def growing(ctx, n):
 @activity
 def blow_up(_, n):
     return "y" * n
+
+
+@scenario
+def history_beyond_a_message(env):
+    instance = env.start(growing, input=8)
+    until(lambda: "y" * 1000 in str(env.client.get_orchestration_history(instance)[-3:]), "the history grows")
+    raises(TimeoutError, lambda: env.client.wait_for_orchestration_completion(instance, timeout=1))
+    expect(env.run(echoing, input="others go on"), "others go on", "output of another instance")
+    env.client.terminate_orchestration(instance)
+    env.await_end(instance, "TERMINATED")
 
 
 class FileStore(PayloadStore):
