@@ -19,6 +19,11 @@ import (
 // unknownPatience is how long a wait for an unknown instance waits for it to appear.
 const unknownPatience = 30 * time.Second
 
+// maxEarly is how long before its deadline a wait is answered at most. At the
+// deadline itself the transport resets the stream, which SDKs report as a
+// cancellation instead of the end of the time that they know how to handle.
+const maxEarly = 100 * time.Millisecond
+
 // grpcService is the TaskHubSidecarService. What it does not have answers Unimplemented.
 type grpcService struct {
 	protos.UnimplementedTaskHubSidecarServiceServer
@@ -170,6 +175,12 @@ func (s *grpcService) wait(
 	ctx context.Context, req *protos.GetInstanceRequest, completed bool,
 ) (*protos.GetInstanceResponse, error) {
 	began := time.Now()
+	if deadline, ok := ctx.Deadline(); ok {
+		left := time.Until(deadline)
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, left-min(left/10, maxEarly))
+		defer cancel()
+	}
 	for d := pollMin; ; d = min(d*3/2, pollMax) {
 		m, err := awaitInstance(ctx, s.be, api.InstanceID(req.GetInstanceId()), completed)
 		_, bounded := ctx.Deadline()

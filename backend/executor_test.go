@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -309,6 +310,27 @@ func TestGrpcWait(t *testing.T) {
 	if r, err := b.client.WaitForInstanceCompletion(t.Context(), &protos.GetInstanceRequest{InstanceId: "late"}); err != nil || !r.GetExists() {
 		t.Errorf("an instance that appears: %v, %v", r, err)
 	}
+}
+
+// TestGrpcWaitEndsBeforeItsDeadline has the status arrive before the transport resets the stream.
+func TestGrpcWaitEndsBeforeItsDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		be := &fullFake{plainFake: newPlainFake(instance("run", api.RUNTIME_STATUS_RUNNING))}
+		s := &grpcService{grpcExecutor: &grpcExecutor{be: be}, patience: time.Hour}
+		for _, id := range []string{"run", "nobody"} {
+			for limit, atLeast := range map[time.Duration]time.Duration{
+				time.Minute: time.Minute - maxEarly, 100 * time.Millisecond: 90 * time.Millisecond,
+			} {
+				ctx, cancel := context.WithTimeout(t.Context(), limit)
+				began := time.Now()
+				_, err := s.WaitForInstanceCompletion(ctx, &protos.GetInstanceRequest{InstanceId: id})
+				if status.Code(err) != codes.DeadlineExceeded || ctx.Err() != nil || time.Since(began) < atLeast {
+					t.Errorf("%s, %v: %v after %v, context %v", id, limit, err, time.Since(began), ctx.Err())
+				}
+				cancel()
+			}
+		}
+	})
 }
 
 func TestGrpcQueryPages(t *testing.T) {
