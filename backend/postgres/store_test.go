@@ -1,9 +1,12 @@
 package postgres
 
 import (
+	"fmt"
 	"log/slog"
 	"os"
 	"testing"
+
+	"go.uber.org/goleak"
 
 	"github.com/perdure/perdure/backend"
 	"github.com/perdure/perdure/backend/internal/store"
@@ -11,7 +14,14 @@ import (
 	"github.com/perdure/perdure/internal/pgtest"
 )
 
-func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
+func TestMain(m *testing.M) {
+	code := pgtest.Main(m)
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
 
 // newHub returns a closed store on a schema of its own.
 func newHub(tb testing.TB, settings ...string) *db {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
@@ -20,7 +22,19 @@ import (
 	"github.com/perdure/perdure/task"
 )
 
-func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"perdure": main}) }
+func TestMain(m *testing.M) { testscript.Main(leakChecked{m}, map[string]func(){"perdure": main}) }
+
+// leakChecked looks for goroutines that are left after the tests.
+type leakChecked struct{ m *testing.M }
+
+func (l leakChecked) Run() int {
+	code := l.m.Run()
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	return code
+}
 
 // TestScripts runs the command as a process, against a server that is a process too.
 func TestScripts(t *testing.T) {

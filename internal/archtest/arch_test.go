@@ -142,6 +142,57 @@ func TestFilesStaySmall(t *testing.T) {
 	})
 }
 
+// TestNothingSleeps: what waits for a length of time waits too long or not long
+// enough. Tests wait for what they want to see, in virtual time where they can.
+func TestNothingSleeps(t *testing.T) {
+	t.Parallel()
+	files(t, func(path string, data []byte) {
+		inspect(t, path, data, func(n ast.Node) {
+			if c, ok := n.(*ast.SelectorExpr); ok && c.Sel.Name == "Sleep" {
+				if x, ok := c.X.(*ast.Ident); ok && x.Name == "time" {
+					t.Errorf("%s calls time.Sleep", path)
+				}
+			}
+		})
+	})
+}
+
+// TestLeaksAreLookedFor: the tests of each package that starts goroutines end
+// with a look at those that are left.
+func TestLeaksAreLookedFor(t *testing.T) {
+	t.Parallel()
+	starts, tested, checked := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	files(t, func(path string, data []byte) {
+		dir := filepath.Dir(path)
+		tested[dir] = tested[dir] || strings.HasSuffix(path, "_test.go")
+		inspect(t, path, data, func(n ast.Node) {
+			switch n := n.(type) {
+			case *ast.GoStmt:
+				starts[dir] = true
+			case *ast.SelectorExpr:
+				starts[dir] = starts[dir] || n.Sel.Name == "Go"
+			case *ast.FuncDecl:
+				checked[dir] = checked[dir] || n.Name.Name == "TestMain" && strings.Contains(string(data), "goleak.")
+			}
+		})
+	})
+	for dir, does := range starts {
+		if does && tested[dir] && !checked[dir] {
+			t.Errorf("%s starts goroutines and has no TestMain that looks for leaks", dir)
+		}
+	}
+}
+
+func inspect(t *testing.T, path string, data []byte, f func(ast.Node)) {
+	t.Helper()
+	parsed, err := parser.ParseFile(token.NewFileSet(), path, data, parser.SkipObjectResolution)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	ast.Inspect(parsed, func(n ast.Node) bool { f(n); return true })
+}
+
 func TestOnePackageComment(t *testing.T) {
 	t.Parallel()
 	comments, packages := map[string]int{}, map[string]bool{}

@@ -316,7 +316,7 @@ func TestScheduledSignals(t *testing.T) {
 		}
 		at := func(after time.Duration, want string, backlog int32) {
 			t.Helper()
-			time.Sleep(time.Until(began.Add(after)))
+			<-time.After(time.Until(began.Add(after)))
 			synctest.Wait()
 			m, err := c.FetchEntityMetadata(t.Context(), id, true)
 			if err != nil || m.SerializedState != want || m.BacklogQueueSize != backlog {
@@ -330,7 +330,7 @@ func TestScheduledSignals(t *testing.T) {
 		at(119*time.Minute, "301", 2)
 		at(121*time.Minute, "321", 1)
 		stop()
-		time.Sleep(72 * time.Hour) // it comes due while nobody is there
+		<-time.After(72 * time.Hour) // it comes due while nobody is there
 		c, stop = open(t, st, entityRegistry(t), engine.Options{})
 		at(100*time.Hour, "4321", 0)
 		stop()

@@ -177,7 +177,7 @@ func TestAbandonedItemRests(t *testing.T) {
 		if len(w1.items()) != 1 {
 			t.Fatal("the worker that abandoned the item got it again at once")
 		}
-		time.Sleep(restMin)
+		<-time.After(restMin)
 		synctest.Wait()
 		if len(w1.items()) != 2 {
 			t.Fatal("the item did not come back after its rest")
@@ -282,7 +282,7 @@ func TestChunksAreJoined(t *testing.T) {
 
 		c = turn(d, "1", "o", "")
 		d.CompleteOrchestrator(chunk(w.items()[1].GetCompletionToken(), 1, false, 9))
-		time.Sleep(restMin)
+		<-time.After(restMin)
 		synctest.Wait()
 		if c.done || len(w.items()) != 3 {
 			t.Errorf("a missing chunk: %+v, %d items", c, len(w.items()))
@@ -358,7 +358,7 @@ func TestPingAndLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := NewDispatcher(Options{})
 		w := connect(d, &protos.GetWorkItemsRequest{}, nil)
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		synctest.Wait()
 		if len(w.items()) != 2 || w.items()[0].GetHealthPing() == nil || w.items()[1].GetHealthPing() == nil {
 			t.Fatalf("in a minute: %v", w.items())
@@ -366,7 +366,7 @@ func TestPingAndLease(t *testing.T) {
 		dead := w
 		c, a := turn(d, "1", "o", ""), act(d, "1", 1, "a")
 		w = connect(d, &protos.GetWorkItemsRequest{}, nil)
-		time.Sleep(2 * time.Minute)
+		<-time.After(2 * time.Minute)
 		synctest.Wait()
 		var again *protos.WorkItem
 		for _, g := range w.items() {

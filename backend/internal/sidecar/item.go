@@ -38,7 +38,7 @@ type item struct {
 	seq      uint64
 	since    time.Time // when it was queued, or given to its owner
 	owner    *stream   // nil while queued
-	token    string  // of the current offer
+	token    string    // of the current offer
 	avoid    map[*stream]bool
 	abandons int
 	timer    *time.Timer // ends the lease while offered, the rest while queued
