@@ -457,7 +457,7 @@ func (s *entitySim) finish() error {
 		if end == "fail" {
 			want = api.RUNTIME_STATUS_FAILED
 		}
-		if m.RuntimeStatus != want && !(s.ended[id] && m.RuntimeStatus == api.RUNTIME_STATUS_TERMINATED) {
+		if m.RuntimeStatus != want && (!s.ended[id] || m.RuntimeStatus != api.RUNTIME_STATUS_TERMINATED) {
 			return fmt.Errorf("%s: %v %v, want %v", id, m.RuntimeStatus, m.FailureDetails, want)
 		}
 	}
@@ -501,8 +501,11 @@ func (s *entitySim) check() error {
 			return err
 		}
 		left, err := s.model.Inbox(ctx, row.Key)
-		if err != nil || len(left) > 0 || row.Tags != nil || row.Due != store.Far {
-			return fmt.Errorf("%s: %d messages left, lock %s, due %d (%v)", m.InstanceID, len(left), row.Tags, row.Due, err)
+		if err != nil {
+			return err
+		}
+		if len(left) > 0 || row.Tags != nil || row.Due != store.Far {
+			return fmt.Errorf("%s: %d messages left, lock %s, due %d", m.InstanceID, len(left), row.Tags, row.Due)
 		}
 	}
 	for key, acked := range s.signals {

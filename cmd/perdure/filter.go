@@ -54,20 +54,22 @@ func (f *filter) query() (q api.InstanceQuery, err error) {
 		}
 		q.Statuses = append(q.Statuses, api.OrchestrationStatus(n))
 	}
-	if q.CreatedFrom, err = when("created-after", f.createdAfter, -1); err != nil {
+	if q.CreatedFrom, err = when("created-after", f.createdAfter, ago); err != nil {
 		return q, err
 	}
-	q.CreatedTo, err = when("created-until", f.createdUntil, -1)
+	q.CreatedTo, err = when("created-until", f.createdUntil, ago)
 	return q, err
 }
 
-// when reads a time, or a duration counted from now in the direction of sign.
-func when(flag, s string, sign time.Duration) (time.Time, error) {
+func ago(d time.Duration) time.Time { return time.Now().Add(-d) }
+
+// when reads a time, or a duration that from turns into one.
+func when(flag, s string, from func(time.Duration) time.Time) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, nil
 	}
 	if d, err := time.ParseDuration(s); err == nil {
-		return time.Now().Add(sign * d), nil
+		return from(d), nil
 	}
 	t, err := time.Parse(time.RFC3339, s)
 	if err != nil {

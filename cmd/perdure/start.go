@@ -77,7 +77,7 @@ func (f *startFlags) options(cmd *cobra.Command) (opts []api.NewOrchestrationOpt
 		opts = append(opts, api.WithTags(f.tags))
 	}
 	if f.at != "" {
-		at, err := when("at", f.at, 1)
+		at, err := when("at", f.at, time.Now().Add)
 		if err != nil {
 			return nil, err
 		}

@@ -120,7 +120,7 @@ func (e *Engine) GetEntityWorkItem(context.Context) (*backend.EntityWorkItem, er
 // SelectEntityWorkItem blocks until it can hand out a batch that is wanted.
 func (e *Engine) SelectEntityWorkItem(ctx context.Context, want wants) (*backend.EntityWorkItem, error) {
 	for {
-		i, err := e.awaitEntity(ctx, want)
+		i, err := e.await(ctx, &e.entities, e.nextEntity, want)
 		if err != nil {
 			return nil, err
 		}
@@ -131,41 +131,6 @@ func (e *Engine) SelectEntityWorkItem(ctx context.Context, want wants) (*backend
 			return wi, nil
 		}
 	}
-}
-
-func (e *Engine) awaitEntity(ctx context.Context, want wants) (*instance, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	e.mu.Lock()
-	if e.closed {
-		e.mu.Unlock()
-		return nil, backend.ErrNotInitialized
-	}
-	if i := e.nextEntity(want); i != nil {
-		e.mu.Unlock()
-		return i, nil
-	}
-	w := e.entities.wait(want)
-	e.mu.Unlock()
-	select {
-	case i, ok := <-w:
-		if !ok {
-			return nil, backend.ErrNotInitialized
-		}
-		return i, nil
-	case <-ctx.Done():
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.entities.leave(w) {
-		return nil, ctx.Err()
-	}
-	if i, ok := <-w; ok { // handed over at the same moment
-		e.leave(i)
-		e.makeReady(i)
-	}
-	return nil, ctx.Err()
 }
 
 // beginEntity makes the batch of an entity whose turn is taken; nil where there

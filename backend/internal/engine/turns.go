@@ -164,7 +164,7 @@ func (e *Engine) AwaitOrchestrationWorkItem(ctx context.Context) (*backend.Orche
 // SelectOrchestrationWorkItem blocks until it can hand out an instance that is wanted.
 func (e *Engine) SelectOrchestrationWorkItem(ctx context.Context, want wants) (*backend.OrchestrationWorkItem, error) {
 	for {
-		i, err := e.awaitInstance(ctx, want)
+		i, err := e.await(ctx, &e.ready, e.next, want)
 		if err != nil {
 			return nil, err
 		}
@@ -174,7 +174,10 @@ func (e *Engine) SelectOrchestrationWorkItem(ctx context.Context, want wants) (*
 	}
 }
 
-func (e *Engine) awaitInstance(ctx context.Context, want wants) (*instance, error) {
+// await takes the next instance of a queue, and blocks until there is one.
+func (e *Engine) await(
+	ctx context.Context, q *workQueue[*instance], next func(wants) *instance, want wants,
+) (*instance, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -183,11 +186,11 @@ func (e *Engine) awaitInstance(ctx context.Context, want wants) (*instance, erro
 		e.mu.Unlock()
 		return nil, backend.ErrNotInitialized
 	}
-	if i := e.next(want); i != nil {
+	if i := next(want); i != nil {
 		e.mu.Unlock()
 		return i, nil
 	}
-	w := e.ready.wait(want)
+	w := q.wait(want)
 	e.mu.Unlock()
 	select {
 	case i, ok := <-w:
@@ -199,7 +202,7 @@ func (e *Engine) awaitInstance(ctx context.Context, want wants) (*instance, erro
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.ready.leave(w) {
+	if q.leave(w) {
 		return nil, ctx.Err()
 	}
 	if i, ok := <-w; ok { // handed over at the same moment
