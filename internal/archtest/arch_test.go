@@ -119,6 +119,9 @@ func files(t *testing.T, f func(path string, data []byte)) {
 	t.Helper()
 	root := filepath.Join("..", "..")
 	if err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && d.Name() == "testdata" {
+			return fs.SkipDir
+		}
 		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, ".pb.go") {
 			return err
 		}

@@ -210,7 +210,6 @@ type builder struct {
 	rows  map[int64]*store.Instance
 	isNew map[int64]bool
 	order []int64
-	mark  int64         // seq of the record by which the batch is recognised; 0 where it needs none
 	inbox map[int64]int // seq: index in Batch.Inbox
 }
 
