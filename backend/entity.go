@@ -121,6 +121,9 @@ func (p *entityProcessor) ProcessWorkItem(ctx context.Context, item WorkItem) (e
 	var final *finalFailure
 	switch {
 	case errors.As(err, &final):
+		if len(wi.Operations) > 1 {
+			return err // each is tried alone, so that no other fails with the bad one
+		}
 	case ctx.Err() == nil && !wi.unbegun && wi.RetryCount+1 >= maxTurnAttempts:
 		final = &finalFailure{&protos.TaskFailureDetails{
 			ErrorType:      "EntityPoisoned",

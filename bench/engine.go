@@ -94,11 +94,28 @@ func (e *bed) registry() (*task.TaskRegistry, error) {
 			}
 			return nil
 		}),
+		r.AddEntityN("counter", func(c *task.EntityContext) (any, error) {
+			n := 0
+			if err := c.GetState(&n); err != nil {
+				return nil, err
+			}
+			return n + 1, c.SetState(n + 1)
+		}),
+		orchestrator("calls", func(c *task.OrchestrationContext, n int) error {
+			for range n {
+				if err := c.CallEntity(counterID(0), "add").Await(nil); err != nil {
+					return err
+				}
+			}
+			return nil
+		}),
 		orchestrator("timer", func(c *task.OrchestrationContext, n int) error {
 			return c.CreateTimer(time.Duration(n) * time.Millisecond).Await(nil)
 		}),
 	)
 }
+
+func counterID(k int) api.EntityID { return api.NewEntityID("counter", fmt.Sprint(k)) }
 
 // expect begins to count the orchestrator functions that reach their end.
 func (e *bed) expect(n int) <-chan struct{} {

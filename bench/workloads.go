@@ -38,6 +38,10 @@ func (e *bed) measure(ctx context.Context, c config, l *line) error {
 		return e.roundTrips(ctx, l, c.n)
 	case "W6":
 		return e.many(ctx, l, "timer", c.n, 1000, c.starters)
+	case "E1":
+		return e.one(ctx, l, "calls", c.n)
+	case "E2":
+		return e.signals(ctx, l, c.n, c.k, c.starters)
 	}
 	return fmt.Errorf("unknown workload %q", c.workload)
 }
@@ -153,4 +157,41 @@ func (e *bed) roundTrips(ctx context.Context, l *line, n int) error {
 	l.Seconds = time.Since(begin).Seconds()
 	l.P50, l.P99 = quantile(trips, .5), quantile(trips, .99)
 	return e.wait(ctx, "ev")
+}
+
+// signals measures from the first signal until each of the entities has counted its own.
+func (e *bed) signals(ctx context.Context, l *line, n, entities, starters int) error {
+	begin := time.Now()
+	var next atomic.Int64
+	g, gctx := errgroup.WithContext(ctx)
+	for range starters {
+		g.Go(func() error {
+			for i := next.Add(1) - 1; int(i) < n; i = next.Add(1) - 1 {
+				if err := e.client.SignalEntity(gctx, counterID(int(i)%entities), "add"); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return fmt.Errorf("signal: %w", err)
+	}
+	l.StartS = time.Since(begin).Seconds()
+	for k := range entities {
+		want := fmt.Sprint(n/entities + min(1, max(0, n%entities-k)))
+		for {
+			m, err := e.client.FetchEntityMetadata(ctx, counterID(k), true)
+			if err == nil && m.SerializedState == want {
+				break
+			}
+			if ctx.Err() != nil {
+				return fmt.Errorf("%w: entity %d counts %+v, want %s", ctx.Err(), k, m, want)
+			}
+			<-time.After(time.Millisecond)
+		}
+	}
+	l.Seconds = time.Since(begin).Seconds()
+	l.Acts, l.ActPS = n, float64(n)/l.Seconds
+	return nil
 }
