@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 
@@ -37,7 +38,10 @@ func (e *Engine) stepEntity(i *instance) {
 	c.plan = i.ent.plan(i.inbox, 0, 0, timestamppb.New(c.e.Now()))
 	i.turn.msgs = c.plan.drawn
 	e.mu.Unlock()
-	if err := c.run(context.Background(), c.plan.out); err != nil {
+	switch err := c.run(context.Background(), c.plan.out); {
+	case errors.Is(err, backend.ErrWorkItemLockLost), errors.Is(err, backend.ErrNotInitialized):
+		e.log.Debugf("%s: lock: %v", i.id, err) // the next owner does it
+	case err != nil:
 		e.log.Errorf("%s: lock: %v", i.id, err)
 	}
 }
