@@ -58,15 +58,23 @@ func WithMaxWorkItemSize(bytes int) grpcExecutorOptions {
 
 // NewGrpcExecutor returns an executor that hands work to the workers connected
 // to grpcServer, where it registers the TaskHubSidecarService, and the
-// Operations service that Perdure's own clients use besides. The server should accept large messages (grpc.MaxRecvMsgSize): not all SDKs split them.
+// Operations service that Perdure's own clients use besides. The server should
+// accept large messages (grpc.MaxRecvMsgSize): not all SDKs split them.
 func NewGrpcExecutor(grpcServer *grpc.Server, be Backend, logger Logger, opts ...grpcExecutorOptions) Executor {
+	return RegisterGrpcExecutor(grpcServer, be, logger, opts...)
+}
+
+// RegisterGrpcExecutor is NewGrpcExecutor for whatever services can be registered at.
+func RegisterGrpcExecutor(
+	services grpc.ServiceRegistrar, be Backend, logger Logger, opts ...grpcExecutorOptions,
+) Executor {
 	e := &grpcExecutor{be: be, log: logger}
 	for _, f := range opts {
 		f(e)
 	}
 	e.work = sidecar.NewDispatcher(e.options)
-	protos.RegisterTaskHubSidecarServiceServer(grpcServer, &grpcService{grpcExecutor: e, patience: unknownPatience})
-	protos.RegisterOperationsServer(grpcServer, &operations{be: be, workers: e})
+	protos.RegisterTaskHubSidecarServiceServer(services, &grpcService{grpcExecutor: e, patience: unknownPatience})
+	protos.RegisterOperationsServer(services, &operations{be: be, workers: e})
 	return e
 }
 

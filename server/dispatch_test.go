@@ -214,7 +214,7 @@ func TestC42LongHistory(t *testing.T) {
 	b.startAs(t, "burst", "burst")
 	for _, id := range []api.InstanceID{"i", "ended"} {
 		eventually(t, "it is stalled, with a reason", func() bool {
-			m, err := b.be.GetOrchestrationMetadata(t.Context(), id)
+			m, err := b.hubs.byName[defaultHub].be.GetOrchestrationMetadata(t.Context(), id)
 			return err == nil && strings.Contains(m.Stalled, "stream")
 		})
 	}

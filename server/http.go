@@ -4,10 +4,11 @@ import (
 	"io"
 	"net/http"
 
-	"github.com/perdure/perdure/backend"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// handler answers /healthz while the process lives, and /readyz while it takes work.
+// handler answers /healthz while the process lives, and /readyz while it takes
+// work. All else is for those who prove who they are, where that is asked for.
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") })
@@ -18,6 +19,9 @@ func (s *Server) handler() http.Handler {
 		}
 		answer(w, http.StatusOK, "ready")
 	})
+	proven := http.NewServeMux()
+	proven.Handle("GET /metrics", promhttp.HandlerFor(s.stats, promhttp.HandlerOpts{}))
+	mux.Handle("/", s.guard.protect(proven))
 	return mux
 }
 
@@ -26,10 +30,8 @@ func (s *Server) notReady() string {
 	if !s.ready.Load() {
 		return "starting or stopping"
 	}
-	if h, ok := s.be.(backend.HealthReporter); ok {
-		if err := h.Health(); err != nil {
-			return err.Error()
-		}
+	if err := s.hubs.health(); err != nil {
+		return err.Error()
 	}
 	return ""
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -10,8 +11,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/perdure/perdure/backend"
@@ -22,10 +25,24 @@ type Options struct {
 	// GRPC and HTTP are the addresses to listen at
 	// (default 127.0.0.1:4001 and 127.0.0.1:4002); port 0 takes a free one.
 	GRPC, HTTP string
+	// Security says who may connect.
+	Security Security
 	// Drain is how long a stopping server lets workers finish what they have (default 10 s).
 	Drain time.Duration
 	// MaxMessage is the largest message that is accepted, in bytes (default 64 MiB).
 	MaxMessage int
+	// MaxWorkItem is the largest message, in bytes, that all workers accept (default
+	// 4 MiB, that of gRPC). Longer histories are for workers that stream them.
+	MaxWorkItem int
+	// ActivityTimeout is after how long an activity without an answer is given
+	// to a worker again, though the one that has it is connected (default: never).
+	ActivityTimeout time.Duration
+	// Hubs opens the task hubs that clients name; nil leaves the default one only.
+	// HubNames, where there are any, lists the names that may be opened, and
+	// MaxHubs is how many may be open at a time (default 100).
+	Hubs     Hubs
+	HubNames []string
+	MaxHubs  int
 	// OnReady is called once the server takes work.
 	OnReady func()
 	// Log takes what the server has to say (default slog's default logger).
@@ -45,27 +62,35 @@ func (o Options) withDefaults() Options {
 	o.MaxMessage = cmp.Or(o.MaxMessage, 64<<20)
 	o.keepaliveTime = cmp.Or(o.keepaliveTime, 20*time.Second)
 	o.keepaliveTimeout = cmp.Or(o.keepaliveTimeout, 10*time.Second)
+	o.MaxWorkItem = cmp.Or(o.MaxWorkItem, 4<<20)
+	o.MaxHubs = cmp.Or(o.MaxHubs, 100)
 	if o.Log == nil {
 		o.Log = backend.DefaultLogger()
 	}
 	return o
 }
 
-// Server serves one backend.
+// Server serves task hubs.
 type Server struct {
 	opts  Options
-	be    backend.Backend
+	hubs  *hubs
+	guard *guard
+	stats *prometheus.Registry
 	ready atomic.Bool
 
 	grpcAddr, httpAddr net.Listener
 }
 
-// New returns a server of the backend, listening at its addresses. Run serves
+// New returns a server whose default task hub is the backend, listening at its addresses. Run serves
 // what comes, and closes the addresses.
 func New(ctx context.Context, be backend.Backend, opts Options) (*Server, error) {
-	s := &Server{opts: opts.withDefaults(), be: be}
-	var lc net.ListenConfig
+	s := &Server{opts: opts.withDefaults(), stats: newRegistry()}
+	s.hubs = newHubs(s.opts, be)
 	var err error
+	if s.guard, err = newGuard(s.opts.Security, s.opts.GRPC, s.opts.HTTP); err != nil {
+		return nil, err
+	}
+	var lc net.ListenConfig
 	if s.grpcAddr, err = lc.Listen(ctx, "tcp", s.opts.GRPC); err != nil {
 		return nil, fmt.Errorf("listen for gRPC: %w", err)
 	}
@@ -85,32 +110,32 @@ func (s *Server) HTTPAddr() string { return s.httpAddr.Addr().String() }
 // Options.Drain. The error says what could not be started, or what ended the
 // server though ctx had not ended, or what was left unfinished.
 func (s *Server) Run(ctx context.Context) error {
-	rpc := grpc.NewServer(
-		grpc.MaxRecvMsgSize(s.opts.MaxMessage), grpc.MaxSendMsgSize(s.opts.MaxMessage),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: s.opts.keepaliveTime, Timeout: s.opts.keepaliveTimeout}),
-		// Peers may ask as often as they like: SDKs, and the proxies before them, differ.
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
-	)
-	executor := backend.NewGrpcExecutor(rpc, s.be, s.opts.Log)
-	worker := backend.NewTaskHubWorker(s.be,
-		backend.NewOrchestrationWorker(s.be, executor, s.opts.Log, backend.WithMaxParallelism(maxOpenItems)),
-		backend.NewActivityTaskWorker(s.be, executor, s.opts.Log, backend.WithMaxParallelism(maxOpenItems)), s.opts.Log)
-	if err := worker.Start(ctx); err != nil {
-		return errors.Join(fmt.Errorf("start: %w", err), s.grpcAddr.Close(), s.httpAddr.Close())
+	rpc := s.newGRPC()
+	s.hubs.route(rpc)
+	if err := s.hubs.start(ctx); err != nil {
+		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.Drain)
+		defer cancel()
+		return errors.Join(err, s.hubs.stop(stopping), s.grpcAddr.Close(), s.httpAddr.Close())
 	}
-	web := &http.Server{Handler: s.handler(), ReadHeaderTimeout: 10 * time.Second}
+	web := &http.Server{
+		Handler: s.handler(), ReadHeaderTimeout: 10 * time.Second, TLSConfig: s.guard.tls(tls.VerifyClientCertIfGiven),
+	}
+	serveHTTP := web.Serve
+	if web.TLSConfig != nil {
+		serveHTTP = func(l net.Listener) error { return web.ServeTLS(l, "", "") }
+	}
 
 	g, running := errgroup.WithContext(ctx)
 	g.Go(func() error { return rpc.Serve(s.grpcAddr) })
 	g.Go(func() error {
-		if err := web.Serve(s.httpAddr); !errors.Is(err, http.ErrServerClosed) {
+		if err := serveHTTP(s.httpAddr); !errors.Is(err, http.ErrServerClosed) {
 			return err
 		}
 		return nil
 	})
 	g.Go(func() error {
 		<-running.Done()
-		return s.stop(context.WithoutCancel(ctx), rpc, web, worker, executor)
+		return s.stop(context.WithoutCancel(ctx), rpc, web)
 	})
 	s.ready.Store(true)
 	if s.opts.OnReady != nil {
@@ -119,17 +144,26 @@ func (s *Server) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-func (s *Server) stop(
-	ctx context.Context, rpc *grpc.Server, web *http.Server, worker backend.TaskHubWorker, executor backend.Executor,
-) error {
+func (s *Server) newGRPC() *grpc.Server {
+	opts := []grpc.ServerOption{
+		grpc.MaxRecvMsgSize(s.opts.MaxMessage), grpc.MaxSendMsgSize(s.opts.MaxMessage),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: s.opts.keepaliveTime, Timeout: s.opts.keepaliveTimeout}),
+		// Peers may ask as often as they like: SDKs, and the proxies before them, differ.
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 100 * time.Millisecond, PermitWithoutStream: true}),
+		grpc.InTapHandle(s.guard.admit),
+	}
+	if c := s.guard.tls(tls.RequireAndVerifyClientCert); c != nil {
+		opts = append(opts, grpc.Creds(credentials.NewTLS(c)))
+	}
+	return grpc.NewServer(opts...)
+}
+
+func (s *Server) stop(ctx context.Context, rpc *grpc.Server, web *http.Server) error {
 	s.ready.Store(false)
 	s.opts.Log.Infof("stopping; work in progress has %v to finish", s.opts.Drain)
-	if d, ok := executor.(backend.Drainer); ok {
-		d.Drain()
-	}
 	drain, cancel := context.WithTimeout(ctx, s.opts.Drain)
 	defer cancel()
-	err := worker.Shutdown(drain)
+	err := s.hubs.stop(drain)
 	// What is still open now waits for something that this process will not see.
 	closed, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()

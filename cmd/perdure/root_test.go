@@ -23,6 +23,15 @@ func TestExitCodes(t *testing.T) {
 		{"unknown flag", "serve --nothing", "unknown flag", exitUsage},
 		{"argument", "serve here", "unknown command", exitUsage},
 		{"no database", "serve --db=", "--db is empty", exitUsage},
+		{"postgres url", "serve --db postgres://h/d?lease=never", "lease", exitUsage},
+		{"other url", "serve --db mysql://h/d", "mysql", exitUsage},
+		{"not loopback", "serve --db x.db --grpc 0.0.0.0:0 --http 127.0.0.1:0", "other machines can reach 0.0.0.0:0", exitFailed},
+		{"key alone", "serve --db x.db --tls-key x", "both", exitFailed},
+		{"no such file", "serve --db x.db --token-file missing", "missing", exitFailed},
+		{"log format", "serve --log-format xml", "xml", exitUsage},
+		{"message size", "serve --worker-message 1", "64 KiB", exitUsage},
+		{"message unit", "serve --worker-message 1parsec", "worker-message", exitUsage},
+		{"no config", "serve --config missing.yaml", "missing.yaml", exitUsage},
 		{"address", "serve --db x.db --grpc 256.0.0.1:1", "listen", exitFailed},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -51,7 +60,7 @@ func TestServeUntilSignal(t *testing.T) {
 	}()
 	var out strings.Builder
 	buf := make([]byte, 1024)
-	for !strings.Contains(out.String(), "/readyz") {
+	for !strings.Contains(out.String(), "open to") {
 		n, err := r.Read(buf)
 		out.Write(buf[:n])
 		if err != nil {

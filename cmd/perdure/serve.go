@@ -1,59 +1,133 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"github.com/perdure/perdure/backend"
 	"github.com/perdure/perdure/server"
 )
 
+// serveFlags are those that serve and dev have in common.
 type serveFlags struct {
-	db, grpc, http string
-	drain          time.Duration
-	verbose        bool
+	db            string
+	workerMessage string
+	relaxed       bool
+	verbose       bool
+	logFormat     string
+	opts          server.Options
+}
+
+func (f *serveFlags) add(cmd *cobra.Command, db string) {
+	flags, o := cmd.Flags(), &f.opts
+	flags.StringVar(&f.db, "db", db, "what holds the task hub: a SQLite file, created where it is not there, or a postgres:// URL")
+	flags.StringVar(&o.GRPC, "grpc", "127.0.0.1:4001", "address for clients and workers")
+	flags.StringVar(&o.HTTP, "http", "127.0.0.1:4002", "address for health checks and metrics")
+	flags.DurationVar(&o.Drain, "drain", 10*time.Second, "how long a stopping server lets workers finish what they have")
+	flags.StringSliceVar(&o.HubNames, "hubs", nil, "names of further task hubs that clients may use (default any)")
+	flags.IntVar(&o.MaxHubs, "max-hubs", 100, "how many further task hubs may be open")
+	flags.StringVar(&f.workerMessage, "worker-message", "4MiB", "the largest gRPC message that your workers accept; payloads are bounded by three quarters of it")
+	flags.DurationVar(&o.ActivityTimeout, "activity-timeout", 0, "after how long an unanswered activity goes to another worker (default never)")
+	flags.BoolVar(&f.relaxed, "relaxed-durability", false, "do not wait for the disk at each commit: a power failure may lose the last ones")
+	flags.StringVar(&o.Security.CertFile, "tls-cert", "", "certificate chain of the server, PEM; turns TLS on")
+	flags.StringVar(&o.Security.KeyFile, "tls-key", "", "key of the certificate, PEM")
+	flags.StringVar(&o.Security.ClientCAFile, "tls-client-ca", "", "authorities, PEM, of which clients must have a certificate")
+	flags.StringVar(&o.Security.TokenFile, "token-file", "", "bearer tokens, one a line, of which clients must send one")
+	flags.BoolVar(&o.Security.Insecure, "insecure", false, "allow addresses that other machines reach without TLS and without proof")
+	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log what happens to single work items")
+	flags.StringVar(&f.logFormat, "log-format", "text", "text or json")
 }
 
 func newServe() *cobra.Command {
 	var f serveFlags
 	cmd := &cobra.Command{
 		Use:   "serve",
-		Short: "Serve a task hub to clients and workers",
+		Short: "Serve task hubs to clients and workers",
 		Args:  noArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return serve(cmd, f) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			log, store, err := f.prepare(cmd.ErrOrStderr())
+			if err != nil {
+				return usageError{err}
+			}
+			be, hubs, err := openStore(f.db, store, log)
+			if err != nil {
+				return err
+			}
+			return f.run(cmd, be, hubs, nil)
+		},
 	}
-	flags := cmd.Flags()
-	flags.StringVar(&f.db, "db", "./perdure.db", "what holds the task hub: a SQLite file, created where it is not there, or a postgres:// URL")
-	flags.StringVar(&f.grpc, "grpc", "127.0.0.1:4001", "address for clients and workers")
-	flags.StringVar(&f.http, "http", "127.0.0.1:4002", "address for health checks")
-	flags.DurationVar(&f.drain, "drain", 10*time.Second, "how long a stopping server lets workers finish what they have")
-	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log what happens to single work items")
+	f.add(cmd, "./perdure.db")
+	configurable(cmd)
 	return cmd
 }
 
-func serve(cmd *cobra.Command, f serveFlags) error {
-	level := slog.LevelInfo
+// prepare makes what a server needs from the flags.
+func (f *serveFlags) prepare(stderr io.Writer) (log backend.Logger, store storeOptions, err error) {
+	handler := &slog.HandlerOptions{Level: slog.LevelInfo}
 	if f.verbose {
-		level = slog.LevelDebug
+		handler.Level = slog.LevelDebug
 	}
-	log := backend.NewLogger(slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level})))
-	be, err := openBackend(f.db, log)
-	if err != nil {
-		return err
+	switch f.logFormat {
+	case "text":
+		log = backend.NewLogger(slog.New(slog.NewTextHandler(stderr, handler)))
+	case "json":
+		log = backend.NewLogger(slog.New(slog.NewJSONHandler(stderr, handler)))
+	default:
+		return nil, store, fmt.Errorf("--log-format %q: want text or json", f.logFormat)
 	}
+	size, err := humanize.ParseBytes(f.workerMessage)
+	switch {
+	case err != nil:
+		return nil, store, fmt.Errorf("--worker-message: %w", err)
+	case size < 64<<10 || size > 1<<30:
+		return nil, store, fmt.Errorf("--worker-message %s: want 64 KiB to 1 GiB", f.workerMessage)
+	case f.opts.MaxHubs < 1:
+		return nil, store, errors.New("--max-hubs: want at least 1")
+	case f.opts.Drain <= 0:
+		return nil, store, errors.New("--drain: want more than 0s")
+	case f.opts.ActivityTimeout < 0:
+		return nil, store, errors.New("--activity-timeout: want 0s or more")
+	}
+	f.opts.Log, f.opts.MaxWorkItem, f.opts.MaxMessage = log, int(size), max(64<<20, int(size))
+	return log, storeOptions{maxPayload: int(size) / 4 * 3, relaxed: f.relaxed}, nil
+}
+
+// run serves until the command's context ends; then, if any, is called once the server is ready.
+func (f *serveFlags) run(cmd *cobra.Command, be backend.Backend, hubs server.Hubs, then func(context.Context, *server.Server)) error {
 	out := cmd.OutOrStdout()
 	var s *server.Server
-	s, err = server.New(cmd.Context(), be, server.Options{
-		GRPC: f.grpc, HTTP: f.http, Drain: f.drain, Log: log,
-		OnReady: func() {
-			fmt.Fprintf(out, "perdure %s, task hub in %s\n", version(), be) // its name has no password
-			fmt.Fprintf(out, "gRPC for clients and workers  %s\n", s.GRPCAddr())
-			fmt.Fprintf(out, "HTTP for health checks        http://%s/readyz\n", s.HTTPAddr())
-		},
-	})
+	f.opts.Hubs = hubs
+	f.opts.OnReady = func() {
+		scheme, proof := "http", "anybody on this machine"
+		if f.opts.Security.CertFile != "" {
+			scheme = "https"
+		}
+		switch {
+		case f.opts.Security.ClientCAFile != "" && f.opts.Security.TokenFile != "":
+			proof = "those with a certificate and a token"
+		case f.opts.Security.ClientCAFile != "":
+			proof = "those with a certificate"
+		case f.opts.Security.TokenFile != "":
+			proof = "those with a token"
+		case f.opts.Security.Insecure:
+			proof = "anybody who reaches them"
+		}
+		fmt.Fprintf(out, "perdure %s, task hub in %s\n", version(), be) // its name has no password
+		fmt.Fprintf(out, "gRPC for clients and workers  %s\n", s.GRPCAddr())
+		fmt.Fprintf(out, "HTTP for health and metrics   %s://%s\n", scheme, s.HTTPAddr())
+		fmt.Fprintf(out, "open to                       %s\n", proof)
+		if then != nil {
+			then(cmd.Context(), s)
+		}
+	}
+	s, err := server.New(cmd.Context(), be, f.opts)
 	if err != nil {
 		return err
 	}
