@@ -106,7 +106,7 @@ func (x Test) Run(t *testing.T, hubs NewHub) {
 func Cases() []Test { return cases() }
 
 // Contract lists the tests of the interfaces, method by method.
-func Contract() []Test { return door() }
+func Contract() []Test { return append(contract(), door()...) }
 
 // Run runs all tests as parallel subtests of t.
 func Run(t *testing.T, hubs NewHub) {

@@ -95,10 +95,7 @@ func c64ATurnThatAlwaysFails(t *testing.T, hubs NewHub) {
 	must(t, errors.Join(r.AddOrchestratorN("other", other), r.AddActivityN("echo", echo)))
 	h := idleHost(t, hubs(t))
 	ex := poisoned{task.NewTaskExecutor(r), make(chan struct{}, 1000)}
-	h.w = backend.NewTaskHubWorker(h.be,
-		backend.NewOrchestrationWorker(h.be, ex, h.log, backend.WithMaxParallelism(4)),
-		backend.NewActivityTaskWorker(h.be, ex, h.log, backend.WithMaxParallelism(4)), h.log)
-	must(t, h.w.Start(t.Context()))
+	h.workWith(ex, parallelism(4))
 	h.begin("other", api.WithInstanceID("poison"))
 	for range 3 {
 		recv(t, ex.calls, "try")

@@ -91,3 +91,6 @@ func TestEntityLocksEndWithTheirOwner(t *testing.T)            { onStores(t) }
 func TestEntitySignalsHaveATime(t *testing.T)                  { onStores(t) }
 func TestEntityStorage(t *testing.T)                           { onStores(t) }
 func TestEntityIDsAreApart(t *testing.T)                       { onStores(t) }
+
+// TestModel runs the contract on the model; package sqlite runs it on its store.
+func TestModel(t *testing.T) { RunTests(t, ModelHub, Contract()...) }

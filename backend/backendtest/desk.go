@@ -271,3 +271,11 @@ func end(id int32, status protos.OrchestrationStatus, output string) *protos.Orc
 		CompleteOrchestration: c,
 	}}
 }
+
+func taskFailed(id int32, why string) *backend.HistoryEvent {
+	e := event()
+	e.EventType = &protos.HistoryEvent_TaskFailed{TaskFailed: &protos.TaskFailedEvent{
+		TaskScheduledId: id, FailureDetails: &protos.TaskFailureDetails{ErrorType: "T", ErrorMessage: why},
+	}}
+	return e
+}

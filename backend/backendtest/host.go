@@ -109,7 +109,6 @@ func newHost(t *testing.T, hub Hub, os orchestrators, as activities, opts ...hos
 
 func (h *caseHost) work(os orchestrators, as activities, opts ...hostOption) {
 	h.t.Helper()
-	o := newHostOptions(opts)
 	r := task.NewTaskRegistry()
 	for name, f := range os {
 		must(h.t, r.AddOrchestratorN(name, f))
@@ -120,7 +119,13 @@ func (h *caseHost) work(os orchestrators, as activities, opts ...hostOption) {
 	for name, f := range h.entities {
 		must(h.t, r.AddEntityN(name, f))
 	}
-	ex, par := task.NewTaskExecutor(r), backend.WithMaxParallelism(o.parallel)
+	h.workWith(task.NewTaskExecutor(r), opts...)
+}
+
+// workWith starts the workers on an executor.
+func (h *caseHost) workWith(ex backend.Executor, opts ...hostOption) {
+	h.t.Helper()
+	par := backend.WithMaxParallelism(newHostOptions(opts).parallel)
 	h.w = backend.NewTaskHubWorker(h.be, backend.NewOrchestrationWorker(h.be, ex, h.log, par),
 		backend.NewActivityTaskWorker(h.be, ex, h.log, par), h.log)
 	must(h.t, h.w.Start(h.t.Context()))

@@ -406,8 +406,8 @@ func (c *turnCommit) startChild(b *builder, o *outgoing, starts map[string]bool)
 			return nil
 		}
 		ev := backend.NewChildFailed(o.row.ParentTask, failure, timestamppb.New(c.e.Now()))
-		if c.s.IsCompleted() {
-			return nil
+		if c.s.IsCompleted() || o.row.ParentExec != c.s.ExecutionID() {
+			return nil // the execution that called it is over
 		}
 		seq, err := b.store(c.i.key, ev)
 		if err != nil {

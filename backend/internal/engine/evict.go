@@ -39,6 +39,7 @@ func (e *Engine) trim() {
 		e.evicted = append(e.evicted, i.state)
 		e.resident -= i.bytes
 		i.state, i.bytes, i.timers = nil, 0, nil
+		i.check = i.check || i.ready // a timer may be what it is ready for
 		e.settle(i)
 	}
 	if states := e.evicted; len(states) > 0 {

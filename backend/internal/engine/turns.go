@@ -384,11 +384,11 @@ func (e *Engine) undo(i *instance) *backend.OrchestrationRuntimeState {
 	i.state = nil
 	e.resident -= i.bytes
 	i.bytes, i.timers = 0, nil
+	i.check = i.ent == nil && i.row != nil // its timers, of which some may have been due meanwhile, are read again
 	msgs := make([]*message, 0, len(t.msgs)+len(i.inbox))
 	for _, m := range t.msgs {
 		if m.event.GetTimerFired() != nil && m.seq == 0 {
-			i.check = true // derived from the history when it is read again
-			continue
+			continue // derived from the history when it is read again
 		}
 		if m.state == riding {
 			m.state = held

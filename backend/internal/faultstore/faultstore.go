@@ -15,8 +15,6 @@ import (
 type Seam interface {
 	Commit(ctx context.Context, write func() error) error
 	Verify(ctx context.Context, ask func() (bool, error)) (bool, error)
-	// Dead says that the store is another owner's, and to be left alone.
-	Dead() bool
 }
 
 // Store is a store.Store with faults. One value stands for one owner: a test
@@ -37,14 +35,6 @@ func (s *Store) Commit(ctx context.Context, b *store.Batch) error {
 // Committed asks the inner store, or meets its fault.
 func (s *Store) Committed(ctx context.Context, b *store.Batch) (bool, error) {
 	return s.seam.Verify(ctx, func() (bool, error) { return s.Store.Committed(ctx, b) })
-}
-
-// Close leaves the inner store alone once it is another owner's.
-func (s *Store) Close() error {
-	if s.seam.Dead() {
-		return nil
-	}
-	return s.Store.Close()
 }
 
 // Harm is what happens to the stored history of one instance.
