@@ -13,16 +13,6 @@ import (
 	"github.com/perdure/perdure/task"
 )
 
-func TestDoor(t *testing.T) {
-	t.Parallel()
-	for name, hubs := range map[string]NewHub{"file": newSqliteFile, "memory": newSqliteMemory, "model": ModelHub} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			RunTests(t, hubs, door()...)
-		})
-	}
-}
-
 // TestErrorsOfOpening lists why a task hub may not open.
 func TestErrorsOfOpening(t *testing.T) {
 	t.Parallel()
