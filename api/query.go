@@ -16,6 +16,7 @@ type InstanceQuery struct {
 	CreatedTo   time.Time
 	PageSize    int  // 0: 100; at most 1,000
 	Payloads    bool // read input, output and custom status
+	NewestFirst bool // the last started first
 	// Token resumes after the page that returned it; "" starts.
 	Token string
 }

@@ -24,6 +24,7 @@ func (s *operations) Find(ctx context.Context, req *protos.FindRequest) (*protos
 	}
 	q.IDPrefix, q.Name, q.ParentID = req.GetIdPrefix(), req.GetName(), api.InstanceID(req.GetParentId())
 	q.PageSize, q.Payloads, q.Token = int(min(req.GetPageSize(), maxPage)), req.GetPayloads(), req.GetToken()
+	q.NewestFirst = req.GetNewestFirst()
 	for {
 		page, err := query(ctx, s.be, q)
 		if err != nil {

@@ -51,6 +51,7 @@ func (c *TaskHubGrpcClient) Query(ctx context.Context, q api.InstanceQuery) (*ap
 	req := &protos.FindRequest{
 		Statuses: q.Statuses, IdPrefix: q.IDPrefix, Name: q.Name, ParentId: string(q.ParentID),
 		PageSize: int32(min(q.PageSize, 1000)), Payloads: q.Payloads, Token: q.Token,
+		NewestFirst: q.NewestFirst,
 	}
 	if !q.CreatedFrom.IsZero() {
 		req.CreatedFrom = timestamppb.New(q.CreatedFrom)

@@ -19,7 +19,7 @@ type listView struct {
 	Parent   string
 	From, To string
 	Size     int
-	Here     string // the page's own address
+	Oldest   bool   // first
 	First    string // the first page of the same filter; "" on it
 	Next     string // the next page; "" on the last
 }
@@ -44,7 +44,7 @@ func (d *dashboard) list(w http.ResponseWriter, r *http.Request) error {
 	}
 	v := listView{
 		Rows: page.Instances, Prefix: q.IDPrefix, Name: q.Name, Parent: string(q.ParentID),
-		From: values.Get("from"), To: values.Get("to"), Size: q.PageSize, Here: d.opts.Prefix + "/?" + values.Encode(),
+		From: values.Get("from"), To: values.Get("to"), Size: q.PageSize, Oldest: !q.NewestFirst,
 	}
 	for _, s := range statuses() {
 		box := statusBox{Name: api.StatusName(s)}
@@ -79,6 +79,7 @@ func queryOf(values url.Values) (api.InstanceQuery, error) {
 	q := api.InstanceQuery{
 		IDPrefix: values.Get("prefix"), Name: values.Get("name"), ParentID: api.InstanceID(values.Get("parent")),
 		Token: values.Get("token"), PageSize: defaultSize, Payloads: true,
+		NewestFirst: values.Get("order") != "oldest",
 	}
 	for _, name := range values["status"] {
 		if name == "" {

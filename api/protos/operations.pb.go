@@ -37,6 +37,7 @@ type FindRequest struct {
 	PageSize      int32                  `protobuf:"varint,7,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`         // 0 for the server's default
 	Payloads      bool                   `protobuf:"varint,8,opt,name=payloads,proto3" json:"payloads,omitempty"`
 	Token         string                 `protobuf:"bytes,9,opt,name=token,proto3" json:"token,omitempty"` // "" for the first page
+	NewestFirst   bool                   `protobuf:"varint,10,opt,name=newest_first,json=newestFirst,proto3" json:"newest_first,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -132,6 +133,13 @@ func (x *FindRequest) GetToken() string {
 		return x.Token
 	}
 	return ""
+}
+
+func (x *FindRequest) GetNewestFirst() bool {
+	if x != nil {
+		return x.NewestFirst
+	}
+	return false
 }
 
 type FindResponse struct {
@@ -1314,7 +1322,7 @@ var File_operations_proto protoreflect.FileDescriptor
 const file_operations_proto_rawDesc = "" +
 	"\n" +
 	"\x10operations.proto\x12\n" +
-	"perdure.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1egoogle/protobuf/wrappers.proto\x1a\x1aorchestrator_service.proto\"\xd6\x02\n" +
+	"perdure.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1egoogle/protobuf/wrappers.proto\x1a\x1aorchestrator_service.proto\"\xf9\x02\n" +
 	"\vFindRequest\x120\n" +
 	"\bstatuses\x18\x01 \x03(\x0e2\x14.OrchestrationStatusR\bstatuses\x12\x1b\n" +
 	"\tid_prefix\x18\x02 \x01(\tR\bidPrefix\x12\x12\n" +
@@ -1325,7 +1333,9 @@ const file_operations_proto_rawDesc = "" +
 	"created_to\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedTo\x12\x1b\n" +
 	"\tpage_size\x18\a \x01(\x05R\bpageSize\x12\x1a\n" +
 	"\bpayloads\x18\b \x01(\bR\bpayloads\x12\x14\n" +
-	"\x05token\x18\t \x01(\tR\x05token\"\\\n" +
+	"\x05token\x18\t \x01(\tR\x05token\x12!\n" +
+	"\fnewest_first\x18\n" +
+	" \x01(\bR\vnewestFirst\"\\\n" +
 	"\fFindResponse\x126\n" +
 	"\tinstances\x18\x01 \x03(\v2\x18.perdure.v1.InstanceInfoR\tinstances\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\tR\x05token\"M\n" +

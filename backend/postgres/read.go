@@ -1,8 +1,10 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -189,6 +191,9 @@ func (d *db) Query(ctx context.Context, f store.Filter) ([]*store.Instance, erro
 		if f.CompletedTo != 0 {
 			add(`completed_at <= ?`, f.CompletedTo)
 		}
+	} else if f.Newest {
+		order = ` ORDER BY key DESC`
+		add(`key < ?`, cmp.Or(f.AfterKey, math.MaxInt64))
 	} else {
 		add(`key > ?`, f.AfterKey)
 	}

@@ -1,9 +1,11 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/ncruces/go-sqlite3"
@@ -169,6 +171,9 @@ func (d *db) Query(ctx context.Context, f store.Filter) (rows []*store.Instance,
 		if f.CompletedTo != 0 {
 			add(`completed_at <= ?`, f.CompletedTo)
 		}
+	} else if f.Newest {
+		order = ` ORDER BY key DESC`
+		add(`key < ?`, cmp.Or(f.AfterKey, math.MaxInt64))
 	} else {
 		add(`key > ?`, f.AfterKey)
 	}

@@ -90,7 +90,8 @@ func (e *Engine) QueryInstances(ctx context.Context, q api.InstanceQuery) (*api.
 	}
 	f := store.Filter{
 		IDPrefix: q.IDPrefix, NotPrefix: entityPrefix, Name: q.Name, ParentID: string(q.ParentID), Payloads: q.Payloads,
-		Limit: limit + 1, // one more says whether there is another page
+		Newest: q.NewestFirst,
+		Limit:  limit + 1, // one more says whether there is another page
 	}
 	if !q.CreatedFrom.IsZero() {
 		f.CreatedFrom = q.CreatedFrom.UnixNano()

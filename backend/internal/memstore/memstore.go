@@ -263,6 +263,9 @@ func (s *Store) Query(_ context.Context, f store.Filter) ([]*store.Instance, err
 		if f.ByCompletion {
 			return cmp.Or(cmp.Compare(a.CompletedAt, b.CompletedAt), cmp.Compare(a.ID, b.ID))
 		}
+		if f.Newest {
+			a, b = b, a
+		}
 		return cmp.Compare(a.Key, b.Key)
 	})
 	return rows[:min(f.Limit, len(rows))], nil
@@ -275,6 +278,9 @@ func matches(f store.Filter, r *store.Instance) bool {
 		(f.ParentID == "" || f.ParentID == r.ParentID) &&
 		(f.CreatedFrom == 0 || r.CreatedAt >= f.CreatedFrom) && (f.CreatedTo == 0 || r.CreatedAt <= f.CreatedTo)
 	if !f.ByCompletion {
+		if f.Newest {
+			return ok && (f.AfterKey == 0 || r.Key < f.AfterKey)
+		}
 		return ok && r.Key > f.AfterKey
 	}
 	past := r.CompletedAt > f.AfterTime || (r.CompletedAt == f.AfterTime && r.ID > f.AfterID)

@@ -145,7 +145,8 @@ type Filter struct {
 	ByCompletion  bool
 	CompletedFrom int64
 	CompletedTo   int64
-	AfterKey      int64  // resume after this key
+	AfterKey      int64  // resume after this key; 0 begins
+	Newest        bool   // order by Key, the largest first; not with ByCompletion
 	AfterTime     int64  // resume after (AfterTime, AfterID) when ByCompletion
 	AfterID       string //
 	ParentID      string // only children of this instance

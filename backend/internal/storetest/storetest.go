@@ -190,12 +190,13 @@ func (d *driver) compare() {
 		Limit: limit, AfterKey: key / 3, IDPrefix: []string{"", "a", "a%", "a_", "É", "|"}[d.r.IntN(6)],
 		NotPrefix: []string{"", "", "a", "a1", "|"}[d.r.IntN(5)],
 		Name:      []string{"", "n1"}[d.r.IntN(2)], Payloads: d.r.IntN(2) == 0, ParentID: []string{"", "", "a1"}[d.r.IntN(3)],
-		CreatedFrom: d.r.Int64N(300), CreatedTo: d.r.Int64N(2) * 700,
+		CreatedFrom: d.r.Int64N(300), CreatedTo: d.r.Int64N(2) * 700, Newest: d.r.IntN(2) == 0,
 	}
 	if d.r.IntN(2) == 0 {
 		f.Statuses = []int32{1, int32(d.r.IntN(8))}
 	}
 	if d.r.IntN(3) == 0 {
+		f.Newest = false
 		f.ByCompletion, f.AfterTime, f.AfterID, f.CompletedTo = true, d.r.Int64N(20), "a1", d.r.Int64N(2)*15
 	}
 	d.same(fmt.Sprintf("Query %+v", f), func(s store.Store) (any, error) { return nonNil(s.Query(ctx, f)) })
