@@ -20,9 +20,21 @@ func (s *Server) handler() http.Handler {
 		answer(w, http.StatusOK, "ready")
 	})
 	proven := http.NewServeMux()
+	proven.HandleFunc("/hubs/{hub}/", s.dashboard)
+	proven.Handle("GET /{$}", http.RedirectHandler("/hubs/"+defaultHub+"/", http.StatusFound))
 	proven.Handle("GET /metrics", promhttp.HandlerFor(s.stats, promhttp.HandlerOpts{}))
 	mux.Handle("/", s.guard.protect(proven))
 	return mux
+}
+
+// dashboard shows a hub that is open.
+func (s *Server) dashboard(w http.ResponseWriter, r *http.Request) {
+	h := s.hubs.opened(r.PathValue("hub"))
+	if h == nil {
+		answer(w, http.StatusNotFound, "there is no such task hub, or nobody has used it yet")
+		return
+	}
+	h.web.ServeHTTP(w, r)
 }
 
 // notReady says why the server takes no work, "" while it does.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -15,8 +16,10 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/perdure/perdure/api"
 	"github.com/perdure/perdure/api/protos"
 	"github.com/perdure/perdure/backend"
+	"github.com/perdure/perdure/dashboard"
 )
 
 // hubKey is the metadata by which SDKs name the task hub that they mean. Where
@@ -42,6 +45,7 @@ type hub struct {
 	worker   backend.TaskHubWorker
 	executor backend.Executor
 	services map[string]any // by the name of the gRPC service
+	web      http.Handler   // the dashboard
 
 	opened chan struct{} // closed once it is open, or err says why it is not
 	err    error
@@ -74,6 +78,13 @@ func (s *hubs) assemble(name string, be backend.Backend) *hub {
 	h.worker = backend.NewTaskHubWorker(be,
 		backend.NewOrchestrationWorker(be, h.executor, log, backend.WithMaxParallelism(maxOpenItems)),
 		backend.NewActivityTaskWorker(be, h.executor, log, backend.WithMaxParallelism(maxOpenItems)), log)
+	workers := h.executor.(backend.WorkerReporter) //nolint:forcetypeassert // the executor of RegisterGrpcExecutor is one
+	h.web = dashboard.New(backend.NewClient(be), dashboard.Options{
+		Prefix: "/hubs/" + name, Hub: name, Log: log, Workers: workers.Workers,
+		Explain: func(ctx context.Context, id api.InstanceID) (*api.Verdict, error) {
+			return backend.Explain(ctx, be, workers, id)
+		},
+	})
 	return h
 }
 
@@ -178,6 +189,22 @@ func (s *hubs) open(h *hub) {
 		s.mu.Unlock()
 	}
 	close(h.opened)
+}
+
+// opened returns a hub that is open, nil where there is none of the name.
+func (s *hubs) opened(name string) *hub {
+	s.mu.Lock()
+	h := s.byName[name]
+	s.mu.Unlock()
+	if h == nil {
+		return nil
+	}
+	select {
+	case <-h.opened:
+		return h
+	default:
+		return nil
+	}
 }
 
 // all are the hubs that are open or about to be.

@@ -152,8 +152,21 @@ func (g *guard) valid() ([][sha256.Size]byte, error) {
 // knows reports whether the value of an Authorization header has a valid token.
 func (g *guard) knows(authorization string) bool {
 	kind, token, _ := strings.Cut(authorization, " ")
+	return strings.EqualFold(kind, "Bearer") && g.knowsToken(token)
+}
+
+// knowsReader is knows for HTTP, where a browser may also give the token as a
+// password, whatever the name beside it.
+func (g *guard) knowsReader(r *http.Request) bool {
+	if _, token, ok := r.BasicAuth(); ok {
+		return g.knowsToken(token)
+	}
+	return g.knows(r.Header.Get("Authorization"))
+}
+
+func (g *guard) knowsToken(token string) bool {
 	hashes, err := g.valid()
-	if err != nil || !strings.EqualFold(kind, "Bearer") {
+	if err != nil {
 		return false
 	}
 	got, ok := sha256.Sum256([]byte(strings.TrimSpace(token))), 0
@@ -200,8 +213,9 @@ func (g *guard) protect(h http.Handler) http.Handler {
 		switch {
 		case g.clientCAs != nil && (r.TLS == nil || len(r.TLS.VerifiedChains) == 0):
 			answer(w, http.StatusUnauthorized, "a certificate is needed")
-		case g.tokens != nil && !g.knows(r.Header.Get("Authorization")):
-			w.Header().Set("WWW-Authenticate", "Bearer")
+		case g.tokens != nil && !g.knowsReader(r):
+			w.Header().Add("WWW-Authenticate", "Bearer")
+			w.Header().Add("WWW-Authenticate", `Basic realm="a token is the password", charset="UTF-8"`)
 			answer(w, http.StatusUnauthorized, "a valid bearer token is needed")
 		default:
 			h.ServeHTTP(w, r)

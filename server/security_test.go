@@ -166,6 +166,8 @@ func TestMutualTLSAndTokens(t *testing.T) {
 		{"/metrics", "", token1, http.StatusUnauthorized},
 		{"/metrics", "worker", "", http.StatusUnauthorized},
 		{"/metrics", "worker", token1, http.StatusOK},
+		{"/hubs/default/", "worker", "", http.StatusUnauthorized},
+		{"/hubs/default/", "worker", token1, http.StatusOK},
 	} {
 		if got := get(tt.path, tt.who, tt.token); got != tt.want {
 			t.Errorf("%s of %q with token %q: %d, want %d", tt.path, tt.who, tt.token, got, tt.want)
