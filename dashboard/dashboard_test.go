@@ -178,7 +178,7 @@ func TestPages(t *testing.T) {
 			s.wants(s.get("/instance", "id", string(id)), "team", "blue", string(id)+"-leaf", "&#34;n&#34;: 7", "timeline.json")
 			s.wants(s.get("/instance", "id", string(id)+"-leaf"), "Parent", string(id), "&#34;leaf&#34;: 1")
 			s.wants(s.get("/instance", "id", string(waits)), "waits for event", "terminate")
-			s.wants(s.get("/instance/history", "id", string(id)), "executionStarted", "taskScheduled", "timerFired", "executionCompleted")
+			s.wants(s.get("/instance/history", "id", string(id)), "ExecutionStarted", "TaskScheduled", "TimerFired", "ExecutionCompleted")
 			s.wants(s.get("/instance/sequence", "id", string(id)), "sequenceDiagram", "O->>A: step", "O->>S: leaf")
 			s.wants(s.get("/instance/payload", "id", string(id), "what", "input"), `{"n":7}`)
 			s.get("/entities")

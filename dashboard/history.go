@@ -6,13 +6,11 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
-	"time"
-
-	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/reflect/protoreflect"
+	"strings"
 
 	"github.com/perdure/perdure/api"
 	"github.com/perdure/perdure/backend"
+	"github.com/perdure/perdure/internal/timeline"
 )
 
 // historyView is a stretch of a history.
@@ -27,12 +25,9 @@ type historyView struct {
 
 // eventRow is one event for people.
 type eventRow struct {
-	N      int // its place, from 1
-	At     time.Time
-	ID     string // of its action, "" for none
-	Kind   string // such as taskScheduled
-	Name   string
-	Detail string // its other fields, as JSON
+	timeline.Line
+	N    int    // its place, from 1
+	Task string // the id of its action, "" for none
 }
 
 const shownEvents = 200
@@ -89,27 +84,13 @@ func (d *dashboard) events(ctx context.Context, id api.InstanceID, f func(int, *
 }
 
 func rowOf(n int, e *backend.HistoryEvent) eventRow {
-	row := eventRow{N: n, At: e.GetTimestamp().AsTime(), Kind: "unknown"}
-	if e.GetEventId() >= 0 {
-		row.ID = strconv.Itoa(int(e.GetEventId()))
+	row := eventRow{Line: timeline.Of(e), N: n}
+	if id := max(row.ID, row.Line.Task); id >= 0 {
+		row.Task = strconv.Itoa(int(id))
 	}
-	m := e.ProtoReflect()
-	fd := m.WhichOneof(m.Descriptor().Oneofs().ByName("eventType"))
-	if fd == nil {
-		return row
-	}
-	inner := m.Get(fd).Message()
-	row.Kind = string(fd.Name())
-	if name := inner.Descriptor().Fields().ByName("name"); name != nil && name.Kind() == protoreflect.StringKind {
-		row.Name = inner.Get(name).String()
-	}
-	b, err := protojson.MarshalOptions{Multiline: true}.Marshal(inner.Interface())
-	row.Detail = string(b)
-	if err != nil {
-		row.Detail = err.Error()
-	}
-	if len(row.Detail) > maxShown {
-		row.Detail = row.Detail[:maxShown] + "…"
+	row.Payload = pretty(row.Payload)
+	if len(row.Payload) > maxShown {
+		row.Payload = strings.ToValidUTF8(row.Payload[:maxShown], "") + "…"
 	}
 	return row
 }
