@@ -61,7 +61,8 @@ crash: ## kill a child process KILLS times under load and check what it acknowle
 sim: ## explore SEEDS schedules of crashes and faults, and show that a broken rule is caught
 	$(GO) test -p 1 -count=1 -v -timeout 60m -run '^TestSimulation' $(SIM) -seeds $(SEEDS)
 	$(GO) test -count=1 -v -tags brokenrule -run '^TestSimulationCatchesBrokenEngine$$' ./backend/internal/engine
-	$(if $(WHOLE),$(GO) test -count=1 -v -tags brokenstore -run '^TestSimulationCatchesBrokenRule$$' $(WHOLE))
+	$(if $(WHOLE),$(GO) test -count=1 -v -timeout 60m -run '^TestEntitySimulation$$' $(WHOLE) -entityseeds $(SEEDS))
+	$(if $(WHOLE),$(GO) test -count=1 -v -tags brokenstore -run '^Test(Entity)?SimulationCatchesBrokenRule$$' $(WHOLE))
 
 fuzz: ## run each fuzz target for FUZZTIME
 	@targets=$$(grep -roE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sed 's/:func /:/'); \

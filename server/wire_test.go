@@ -26,6 +26,7 @@ type wireWorker struct {
 	client     protos.TaskHubSidecarServiceClient
 	scripts    map[string]script
 	activities map[string]func(*protos.ActivityRequest) (string, *protos.TaskFailureDetails)
+	entity     func(*protos.EntityRequest) *protos.EntityBatchResult
 	seen       func(*protos.WorkItem) // called for each item, before it is run
 
 	wg   sync.WaitGroup
@@ -91,6 +92,12 @@ func (w *wireWorker) run(ctx context.Context, item *protos.WorkItem) error {
 		_, err = w.client.CompleteOrchestratorTask(ctx, &protos.OrchestratorResponse{
 			InstanceId: r.GetInstanceId(), CompletionToken: item.GetCompletionToken(), Actions: actions,
 		})
+		return err
+	}
+	if r := item.GetEntityRequestV2(); r != nil && w.entity != nil {
+		result := w.entity(r)
+		result.CompletionToken = item.GetCompletionToken()
+		_, err := w.client.CompleteEntityTask(ctx, result)
 		return err
 	}
 	if r := item.GetActivityRequest(); r != nil {

@@ -144,6 +144,22 @@ func (i *instance) mature(now int64) {
 	}
 }
 
+// removeFirst takes messages out of the mailbox that are its first ones, as is
+// so while there are no locks; it reports false, and does nothing, where they are not.
+func (i *instance) removeFirst(msgs []*message) bool {
+	if len(msgs) > len(i.inbox) || !slices.Equal(msgs, i.inbox[:len(msgs)]) {
+		return false
+	}
+	for n, m := range msgs {
+		i.ent.count(m, -1)
+		i.inbox[n] = nil
+	}
+	if i.inbox = i.inbox[len(msgs):]; len(i.inbox) == 0 {
+		i.inbox = nil
+	}
+	return true
+}
+
 // remove takes messages out of the mailbox.
 func (i *instance) remove(gone map[*message]bool) {
 	i.inbox = slices.DeleteFunc(slices.Clone(i.inbox), func(m *message) bool {
@@ -173,14 +189,16 @@ type entityPlan struct {
 func (en *entity) plan(inbox []*message, maxOps, maxBytes int, now *timestamppb.Timestamp) entityPlan {
 	p := entityPlan{lock: en.lock}
 	calls, unlocks, size := map[string]int{}, 0, 0 // consumed so far
-	drawn := make([]bool, len(inbox))
+	var drawn []bool // as far as it was walked
 	draw := func(n int) {
 		drawn[n] = true
 		p.drawn = append(p.drawn, inbox[n])
 	}
 	passed := -1 // the first message that was passed over
 	for n := 0; n < len(inbox); n++ {
-		if drawn[n] {
+		if n == len(drawn) {
+			drawn = append(drawn, false)
+		} else if drawn[n] {
 			continue
 		}
 		m := inbox[n]

@@ -164,12 +164,16 @@ func (c *entityCommit) apply(err error) {
 	i.judged()
 	i.row, i.ent.lock = c.row, c.plan.lock
 	i.retry, i.rest, i.pause = 0, 0, 0
-	gone := map[*message]bool{}
 	for _, m := range c.plan.drawn {
-		gone[m] = true
 		m.answer(nil)
 	}
-	i.remove(gone)
+	if !i.removeFirst(c.plan.drawn) {
+		gone := map[*message]bool{}
+		for _, m := range c.plan.drawn {
+			gone[m] = true
+		}
+		i.remove(gone)
+	}
 	c.deliver()
 	e.leaveEntity(i)
 	e.makeReady(i)
