@@ -169,4 +169,3 @@ func (d *dashboard) do(ctx context.Context, id api.InstanceID, verb string, o or
 	}
 	return here, nil
 }
-
