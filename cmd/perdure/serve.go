@@ -121,7 +121,7 @@ func (f *serveFlags) run(cmd *cobra.Command, be backend.Backend, hubs server.Hub
 		}
 		fmt.Fprintf(out, "perdure %s, task hub in %s\n", version(), be) // its name has no password
 		fmt.Fprintf(out, "gRPC for clients and workers  %s\n", s.GRPCAddr())
-		fmt.Fprintf(out, "HTTP for health and metrics   %s://%s\n", scheme, s.HTTPAddr())
+		fmt.Fprintf(out, "dashboard, health, metrics     %s://%s\n", scheme, s.HTTPAddr())
 		fmt.Fprintf(out, "open to                       %s\n", proof)
 		if then != nil {
 			then(cmd.Context(), s)
