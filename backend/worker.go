@@ -39,6 +39,8 @@ type awaiter interface {
 type WorkerOptions struct {
 	// MaxParallelWorkItems is how many items are processed at a time (default 1).
 	MaxParallelWorkItems int32
+	// Meter is told of each item; nil for none.
+	Meter Meter
 }
 
 // NewTaskWorkerOptions sets one thing of WorkerOptions.
@@ -61,9 +63,10 @@ const (
 )
 
 type taskWorker struct {
-	p   TaskProcessor
-	log Logger
-	max int
+	p     TaskProcessor
+	log   Logger
+	meter Meter
+	max   int
 
 	slots chan struct{} // one token per item in process
 
@@ -91,7 +94,7 @@ func newTaskWorker(p TaskProcessor, logger Logger, opts ...NewTaskWorkerOptions)
 		f(o)
 	}
 	n := int(max(o.MaxParallelWorkItems, 1))
-	w := &taskWorker{p: p, log: logger, max: n, slots: make(chan struct{}, n)}
+	w := &taskWorker{p: p, log: logger, meter: o.Meter, max: n, slots: make(chan struct{}, n)}
 	w.workCtx, w.cancel = context.WithCancel(context.Background())
 	return w
 }
@@ -222,28 +225,45 @@ func (w *taskWorker) ProcessNext(ctx context.Context) (bool, error) {
 // executor, which turns its panics into failures; what is recovered here is a
 // fault of the host, and costs one attempt.
 func (w *taskWorker) handle(ctx context.Context, wi WorkItem) {
+	watch, outcome := w.stopwatch(), WorkAbandoned
 	defer func() {
 		if r := recover(); r != nil {
 			w.log.Errorf("%s: %s: panic: %v\n%s", w.p.Name(), wi.Description(), r, debug.Stack())
 			w.abandon(ctx, wi)
 		}
+		watch.stop(outcome)
 		<-w.slots
 		w.items.Done()
 	}()
-	if err := w.p.ProcessWorkItem(ctx, wi); errors.Is(err, ErrWorkItemLockLost) {
+	err := w.p.ProcessWorkItem(ctx, wi)
+	watch.look(wi)
+	switch {
+	case err == nil:
+	case errors.Is(err, ErrWorkItemLockLost):
+		outcome = WorkDropped
 		w.log.Debugf("%s: %s: dropped: %v", w.p.Name(), wi.Description(), err)
 		return
-	} else if err != nil {
-		if ctx.Err() == nil && !notBegun(err) {
+	case notBegun(err):
+		outcome = WorkReturned
+		w.abandon(ctx, wi)
+		return
+	default:
+		if ctx.Err() == nil {
 			w.log.Errorf("%s: %s: %v", w.p.Name(), wi.Description(), err)
 		}
 		w.abandon(ctx, wi)
 		return
 	}
+	outcome = WorkDone
+	if a, ok := wi.(*ActivityWorkItem); ok && a.Result.GetTaskFailed() != nil {
+		outcome = WorkFailed
+	}
 	// The work is done: it is recorded even when the shutdown has run out of patience.
 	if err := w.p.CompleteWorkItem(context.WithoutCancel(ctx), wi); errors.Is(err, ErrWorkItemLockLost) {
+		outcome = WorkDropped
 		w.log.Debugf("%s: %s: dropped: %v", w.p.Name(), wi.Description(), err)
 	} else if err != nil {
+		outcome = WorkAbandoned
 		w.log.Errorf("%s: %s: complete: %v", w.p.Name(), wi.Description(), err)
 		w.abandon(ctx, wi)
 	}

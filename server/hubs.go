@@ -56,7 +56,8 @@ func (h *hub) RegisterService(desc *grpc.ServiceDesc, impl any) { h.services[des
 
 // hubs are the hubs of a server. A hub is opened when a client first names it.
 type hubs struct {
-	opts Options
+	opts  Options
+	stats *metrics
 
 	mu     sync.Mutex
 	byName map[string]*hub
@@ -64,20 +65,26 @@ type hubs struct {
 }
 
 // newHubs returns the hubs with the default one, which is not open.
-func newHubs(opts Options, be backend.Backend) *hubs {
+func newHubs(opts Options, be backend.Backend) (*hubs, *metrics) {
 	h := &hubs{opts: opts, byName: map[string]*hub{}}
+	h.stats = newMetrics(h)
 	h.byName[defaultHub] = h.assemble(defaultHub, be)
-	return h
+	return h, h.stats
 }
 
 func (s *hubs) assemble(name string, be backend.Backend) *hub {
 	h := &hub{name: name, be: be, services: map[string]any{}, opened: make(chan struct{})}
 	log := s.opts.Log
+	meter := s.stats.of(name)
+	if m, ok := be.(backend.Metered); ok {
+		m.SetMeter(meter)
+	}
+	options := []backend.NewTaskWorkerOptions{backend.WithMaxParallelism(maxOpenItems), backend.WithMeter(meter)}
 	h.executor = backend.RegisterGrpcExecutor(h, be, log,
 		backend.WithMaxWorkItemSize(s.opts.MaxWorkItem), backend.WithWorkItemLeases(0, s.opts.ActivityTimeout))
 	h.worker = backend.NewTaskHubWorker(be,
-		backend.NewOrchestrationWorker(be, h.executor, log, backend.WithMaxParallelism(maxOpenItems)),
-		backend.NewActivityTaskWorker(be, h.executor, log, backend.WithMaxParallelism(maxOpenItems)), log)
+		backend.NewOrchestrationWorker(be, h.executor, log, options...),
+		backend.NewActivityTaskWorker(be, h.executor, log, options...), log)
 	workers := h.executor.(backend.WorkerReporter) //nolint:forcetypeassert // the executor of RegisterGrpcExecutor is one
 	h.web = dashboard.New(backend.NewClient(be), dashboard.Options{
 		Prefix: "/hubs/" + name, Hub: name, Log: log, Workers: workers.Workers,

@@ -11,11 +11,12 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
 
 	"github.com/perdure/perdure/backend"
 )
@@ -75,8 +76,10 @@ type Server struct {
 	opts  Options
 	hubs  *hubs
 	guard *guard
-	stats *prometheus.Registry
+	stats *metrics
 	ready atomic.Bool
+
+	stopping chan struct{} // closed when it begins to stop
 
 	grpcAddr, httpAddr net.Listener
 }
@@ -84,8 +87,8 @@ type Server struct {
 // New returns a server whose default task hub is the backend, listening at its addresses. Run serves
 // what comes, and closes the addresses.
 func New(ctx context.Context, be backend.Backend, opts Options) (*Server, error) {
-	s := &Server{opts: opts.withDefaults(), stats: newRegistry()}
-	s.hubs = newHubs(s.opts, be)
+	s := &Server{opts: opts.withDefaults(), stopping: make(chan struct{})}
+	s.hubs, s.stats = newHubs(s.opts, be)
 	var err error
 	if s.guard, err = newGuard(s.opts.Security, s.opts.GRPC, s.opts.HTTP); err != nil {
 		return nil, err
@@ -111,7 +114,6 @@ func (s *Server) HTTPAddr() string { return s.httpAddr.Addr().String() }
 // server though ctx had not ended, or what was left unfinished.
 func (s *Server) Run(ctx context.Context) error {
 	rpc := s.newGRPC()
-	s.hubs.route(rpc)
 	if err := s.hubs.start(ctx); err != nil {
 		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.Drain)
 		defer cancel()
@@ -151,15 +153,23 @@ func (s *Server) newGRPC() *grpc.Server {
 		// Peers may ask as often as they like: SDKs, and the proxies before them, differ.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 100 * time.Millisecond, PermitWithoutStream: true}),
 		grpc.InTapHandle(s.guard.admit),
+		grpc.ChainUnaryInterceptor(s.stats.calls.UnaryServerInterceptor()),
+		grpc.ChainStreamInterceptor(s.stats.calls.StreamServerInterceptor()),
 	}
 	if c := s.guard.tls(tls.RequireAndVerifyClientCert); c != nil {
 		opts = append(opts, grpc.Creds(credentials.NewTLS(c)))
 	}
-	return grpc.NewServer(opts...)
+	rpc := grpc.NewServer(opts...)
+	s.hubs.route(rpc)
+	healthpb.RegisterHealthServer(rpc, &health{server: s})
+	reflection.Register(rpc)
+	s.stats.calls.InitializeMetrics(rpc)
+	return rpc
 }
 
 func (s *Server) stop(ctx context.Context, rpc *grpc.Server, web *http.Server) error {
 	s.ready.Store(false)
+	close(s.stopping)
 	s.opts.Log.Infof("stopping; work in progress has %v to finish", s.opts.Drain)
 	drain, cancel := context.WithTimeout(ctx, s.opts.Drain)
 	defer cancel()

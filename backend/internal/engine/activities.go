@@ -139,6 +139,7 @@ func (e *Engine) handOut(t *task) *backend.ActivityWorkItem {
 		InstanceID: wi.InstanceID, ExecutionID: t.exec, TaskID: t.event.GetEventId(), Attempt: t.attempt,
 		Version: t.workKey().version,
 	})
+	e.meter.Waited(backend.ActivityWork, e.since(t.since))
 	t.item, t.since = wi, e.now()
 	e.running[wi.SequenceNumber] = t
 	return wi

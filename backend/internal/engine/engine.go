@@ -58,6 +58,7 @@ type Engine struct {
 	stop      context.CancelFunc
 	wg        sync.WaitGroup
 
+	meter backend.Meter
 	lane  lane
 	rearm chan struct{}
 
@@ -104,6 +105,7 @@ var (
 	_ backend.Explainer        = (*Engine)(nil)
 	_ backend.InstanceExporter = (*Engine)(nil)
 	_ backend.InstanceImporter = (*Engine)(nil)
+	_ backend.Metered          = (*Engine)(nil)
 	_ backend.HealthReporter   = (*Engine)(nil)
 	_ backend.EntityBackend    = (*Engine)(nil)
 	_ backend.EntityQuerier    = (*Engine)(nil)
@@ -115,7 +117,7 @@ func New(st store.Store, log backend.Logger, opts Options) *Engine {
 	host, _ := os.Hostname()
 	return &Engine{
 		st: st, log: log, opts: opts.withDefaults(), closed: true,
-		self: fmt.Sprintf("%s,%d", host, os.Getpid()), rearm: make(chan struct{}, 1),
+		self: fmt.Sprintf("%s,%d", host, os.Getpid()), rearm: make(chan struct{}, 1), meter: unmetered{},
 	}
 }
 

@@ -48,11 +48,12 @@ func (e *Engine) readyEntity(i *instance) bool {
 	}
 	k := workKey{name: e.entityRow(i).Name}
 	if w, ok := e.entities.waiter(k); ok {
+		e.meter.Waited(backend.EntityWork, 0)
 		e.takeEntity(i)
 		w <- i
 		return true
 	}
-	i.ready = true
+	i.ready, i.queued = true, e.now()
 	e.entities.push(k, i)
 	return e.batches > 0
 }
@@ -96,6 +97,8 @@ func (e *Engine) nextEntity(want wants) *instance {
 			e.settle(i)
 			continue
 		}
+		e.meter.Waited(backend.EntityWork, e.since(i.queued))
+		i.queued = 0
 		e.takeEntity(i)
 		return i
 	}

@@ -106,7 +106,7 @@ func (e *Engine) commit(ops []*op) {
 	e.mu.Lock()
 	b := e.build(ops)
 	e.mu.Unlock()
-	err := e.write(&b.Batch)
+	err := e.write(&b.Batch, len(ops))
 	if err != nil && len(ops) > 1 && !errors.Is(err, store.ErrStaleEpoch) {
 		// One record may have spoilt the batch: each op gets a batch of its own.
 		for _, o := range ops {
@@ -169,12 +169,14 @@ const (
 )
 
 // write commits a batch and, where the answer was lost, finds out what became of it.
-func (e *Engine) write(b *store.Batch) error {
+func (e *Engine) write(b *store.Batch, ops int) error {
 	if b.Empty() {
 		return nil
 	}
 	ctx := context.Background() // a commit is never half wanted
+	began := time.Now()
 	err := e.st.Commit(ctx, b)
+	e.meter.Committed(ops, time.Since(began), err)
 	if err == nil || errors.Is(err, store.ErrStaleEpoch) {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/perdure/perdure/api"
 	"github.com/perdure/perdure/api/protos"
@@ -185,6 +186,7 @@ func (e *Engine) forceTerminate(ctx context.Context, id api.InstanceID, output *
 				return
 			}
 			i.row = ended
+			e.meter.Finished(ended.Name, protos.OrchestrationStatus(ended.Status), time.Duration(e.now()*1000-ended.CreatedAt))
 			locks.deliver()
 			e.release(i)
 			e.notify(i.id)

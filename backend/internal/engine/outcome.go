@@ -1,6 +1,9 @@
 package engine
 
 import (
+	"time"
+
+	"github.com/perdure/perdure/api/protos"
 	"github.com/perdure/perdure/backend"
 )
 
@@ -31,6 +34,7 @@ func (c *turnCommit) apply(err error) {
 		} else {
 			c.keep()
 		}
+		e.meter.Finished(c.row.Name, protos.OrchestrationStatus(c.row.Status), time.Duration(e.now()*1000-c.row.CreatedAt))
 		e.end(i, c.terminated())
 		e.settle(i)
 		return

@@ -46,6 +46,7 @@ func (e *Engine) makeReady(i *instance) bool {
 func (e *Engine) push(i *instance) bool {
 	k := i.workKey()
 	if w, ok := e.ready.waiter(k); ok {
+		e.meter.Waited(backend.OrchestrationWork, 0)
 		e.take(i)
 		w <- i
 		return false
@@ -132,6 +133,8 @@ func (e *Engine) next(want wants) *instance {
 			e.settle(i)
 			continue
 		}
+		e.meter.Waited(backend.OrchestrationWork, e.since(i.queued))
+		i.queued = 0
 		e.take(i)
 		return i
 	}
@@ -269,6 +272,7 @@ func (e *Engine) begin(ctx context.Context, i *instance) (*backend.Orchestration
 	i.check = false
 	now := e.Now()
 	for _, ev := range i.dueTimers(now.UnixMicro()) {
+		e.meter.TimerFired(max(now.Sub(ev.GetTimerCreated().GetFireAt().AsTime()), 0))
 		t.msgs = append(t.msgs, &message{event: backend.NewTimerFired(ev, now), state: durable})
 	}
 	if len(t.msgs) == 0 && !i.again {

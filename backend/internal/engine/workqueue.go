@@ -114,6 +114,14 @@ func (q *workQueue[T]) leave(w chan T) bool {
 	return false
 }
 
+// len counts what is queued, some of which may not be wanted any more.
+func (q *workQueue[T]) len() (n int) {
+	for _, g := range q.heads {
+		n += g.items.len()
+	}
+	return n
+}
+
 // clear forgets what is ready, not those who wait.
 func (q *workQueue[T]) clear() { q.groups, q.heads = nil, nil }
 
