@@ -54,12 +54,12 @@ func TestEntityBatches(t *testing.T) {
 		}
 		// A worker that lost the state, or gives the batch back, gets it again after a rest.
 		d.CompleteEntity(&protos.EntityBatchResult{CompletionToken: w.items()[1].GetCompletionToken(), RequiresState: true})
-		time.Sleep(restMin)
+		<-time.After(restMin)
 		synctest.Wait()
 		if len(w.items()) != 3 || !d.AbandonEntity(w.items()[2].GetCompletionToken()) {
 			t.Fatalf("%d items", len(w.items()))
 		}
-		time.Sleep(2 * restMin)
+		<-time.After(2 * restMin)
 		synctest.Wait()
 		if two.done || len(w.items()) != 4 || !d.CompleteEntity(entityResult(w.items()[3].GetCompletionToken(), "z")) {
 			t.Fatalf("%+v, %d items", two, len(w.items()))
@@ -79,7 +79,7 @@ func TestEntityBatchOfASilentWorkerGoesToAnother(t *testing.T) {
 		silent := connect(d, &protos.GetWorkItemsRequest{}, nil) // it does not know entities, say
 		b := entityBatch(t.Context(), d, "e", "1")
 		w := connect(d, &protos.GetWorkItemsRequest{}, nil)
-		time.Sleep(3 * time.Minute)
+		<-time.After(3 * time.Minute)
 		synctest.Wait()
 		var again *protos.WorkItem
 		for _, g := range w.items() {
