@@ -39,7 +39,9 @@ type OpenIn func(dir string, s Settings) backend.Backend
 //
 //  1. a start that was acknowledged is there and completes with the right output;
 //  2. an event that was acknowledged is received once, and events in their order;
-//  3. an activity whose result was used ran at least once, and one result was used for it.
+//  3. an activity whose result was used ran at least once, and one result was used for it;
+//  4. a signal to an entity that was acknowledged is applied once, and signals in
+//     their order; critical sections exclude each other (where the backend has entities).
 //
 // The process is the test's own program, which runs nothing but t; so RunCrash
 // must be all that t does. In the end it deletes the hub.
@@ -103,6 +105,7 @@ func crashRegistry(effect func(task.ActivityContext)) (*task.TaskRegistry, error
 		return n + 1, err
 	}
 	return r, errors.Join(
+		addLedgers(r),
 		r.AddActivityN("inc", inc),
 		r.AddOrchestratorN("chain", func(c *task.OrchestrationContext) (any, error) {
 			v := 0
@@ -174,13 +177,14 @@ func crashChild(t *testing.T, dir, round string, open OpenIn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, w, _, err := crashHub(t.Context(), dir, r, open)
+	c, w, be, err := crashHub(t.Context(), dir, r, open)
 	if err != nil {
 		t.Fatal(err)
 	}
+	_, entities := be.(backend.EntityBackend)
 	fmt.Println("ready")
 	if round == "end" {
-		err = finish(t.Context(), dir, c)
+		err = finish(t.Context(), dir, c, entities)
 		if err = errors.Join(err, w.Shutdown(context.Background())); err != nil {
 			t.Fatal(err)
 		}
@@ -188,7 +192,7 @@ func crashChild(t *testing.T, dir, round string, open OpenIn) {
 	}
 	var g errgroup.Group
 	for starter := range 6 {
-		g.Go(func() error { return load(t.Context(), c, acks, fmt.Sprintf("%s-%d", round, starter)) })
+		g.Go(func() error { return load(t.Context(), c, acks, fmt.Sprintf("%s-%d", round, starter), entities) })
 	}
 	if err := g.Wait(); err != nil {
 		t.Fatal(err)
@@ -208,9 +212,18 @@ func crashHub(
 }
 
 // load starts instances and raises events, and writes down what was acknowledged.
-func load(ctx context.Context, c backend.Client, acks io.Writer, name string) error {
+func load(ctx context.Context, c backend.Client, acks io.Writer, name string, entities bool) error {
+	kinds := []string{"chain", "fan", "family", "list"}
+	if entities {
+		kinds = append(kinds, "pair")
+	}
 	for n := 0; ; n++ {
-		kind := []string{"chain", "fan", "family", "list"}[n%4]
+		kind := kinds[n%len(kinds)]
+		if entities {
+			if err := signalLedger(ctx, c, acks, name, n); err != nil {
+				return err
+			}
+		}
 		id := api.InstanceID(fmt.Sprintf("%s-%s-%d", kind, name, n))
 		var input any
 		if kind == "list" {
@@ -232,13 +245,16 @@ func load(ctx context.Context, c backend.Client, acks io.Writer, name string) er
 type acked struct {
 	starts []api.InstanceID
 	events map[api.InstanceID][]int
+
+	signals map[string]int // by entity
 }
 
 func readAcks(dir string) (acked, error) {
-	a := acked{events: map[api.InstanceID][]int{}}
+	a := acked{events: map[api.InstanceID][]int{}, signals: map[string]int{}}
 	data, err := os.ReadFile(filepath.Join(dir, "acks"))
 	for line := range strings.Lines(string(data)) {
 		f := strings.Fields(line)
+		parseSignal(f, a.signals)
 		switch {
 		case len(f) == 2 && f[0] == "start":
 			a.starts = append(a.starts, api.InstanceID(f[1]))
@@ -252,7 +268,7 @@ func readAcks(dir string) (acked, error) {
 }
 
 // finish ends the lists and waits until every acknowledged instance is over.
-func finish(ctx context.Context, dir string, c backend.Client) error {
+func finish(ctx context.Context, dir string, c backend.Client, entities bool) error {
 	a, err := readAcks(dir)
 	if err != nil {
 		return err
@@ -271,6 +287,9 @@ func finish(ctx context.Context, dir string, c backend.Client) error {
 			return fmt.Errorf("%s: %w", id, err)
 		}
 	}
+	if entities {
+		return idleLedgers(ctx, c)
+	}
 	return nil
 }
 
@@ -288,7 +307,7 @@ func verify(t *testing.T, dir string, kills int, open OpenIn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]string{"chain": "3", "fan": "55", "family": "3"}
+	want := map[string]string{"chain": "3", "fan": "55", "family": "3", "pair": `"same"`}
 	events := 0
 	for _, id := range a.starts {
 		m, err := c.FetchOrchestrationMetadata(t.Context(), id)
@@ -318,6 +337,9 @@ func verify(t *testing.T, dir string, kills int, open OpenIn) {
 				}
 			}
 		}
+	}
+	if _, ok := be.(backend.EntityBackend); ok {
+		verifyLedgers(t, c, a.signals)
 	}
 	ran, runs := readEffects(t, dir)
 	used := 0

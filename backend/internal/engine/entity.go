@@ -189,7 +189,7 @@ type entityPlan struct {
 func (en *entity) plan(inbox []*message, maxOps, maxBytes int, now *timestamppb.Timestamp) entityPlan {
 	p := entityPlan{lock: en.lock}
 	calls, unlocks, size := map[string]int{}, 0, 0 // consumed so far
-	var drawn []bool // as far as it was walked
+	var drawn []bool                               // as far as it was walked
 	draw := func(n int) {
 		drawn[n] = true
 		p.drawn = append(p.drawn, inbox[n])
