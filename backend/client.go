@@ -65,6 +65,8 @@ type Client interface {
 	ForcePurge(ctx context.Context, id api.InstanceID) (int, error)
 	// Query lists instances.
 	Query(ctx context.Context, q api.InstanceQuery) (*api.InstancePage, error)
+	// CountInstances counts the instances of a query by status; order, paging and payloads do not count.
+	CountInstances(ctx context.Context, q api.InstanceQuery) (map[api.OrchestrationStatus]int64, error)
 	// History reads the stored history, oldest event first, in portions; an
 	// error of f ends it and is returned. api.ErrInstanceNotFound.
 	History(ctx context.Context, id api.InstanceID, f func([]*HistoryEvent) error) error

@@ -109,6 +109,24 @@ func query(ctx context.Context, be Backend, q api.InstanceQuery) (*api.InstanceP
 	return page, nil
 }
 
+func (c *backendClient) CountInstances(
+	ctx context.Context, q api.InstanceQuery,
+) (map[api.OrchestrationStatus]int64, error) {
+	return countInstances(ctx, c.be, q)
+}
+
+func countInstances(ctx context.Context, be Backend, q api.InstanceQuery) (map[api.OrchestrationStatus]int64, error) {
+	r, ok := be.(InstanceCounter)
+	if !ok {
+		return nil, fmt.Errorf("count instances: %w", api.ErrUnsupported)
+	}
+	counts, err := r.CountInstances(ctx, q)
+	if err != nil {
+		return nil, fmt.Errorf("count instances: %w", err)
+	}
+	return counts, nil
+}
+
 func (c *backendClient) History(ctx context.Context, id api.InstanceID, f func([]*HistoryEvent) error) error {
 	return history(ctx, c.be, id, f)
 }

@@ -17,12 +17,33 @@ type operations struct {
 	workers WorkerReporter
 }
 
-func (s *operations) Find(ctx context.Context, req *protos.FindRequest) (*protos.FindResponse, error) {
+func findQuery(req *protos.FindRequest) (api.InstanceQuery, error) {
 	q, err := instanceQuery(req.GetStatuses(), req.GetCreatedFrom(), req.GetCreatedTo())
+	q.IDPrefix, q.Name, q.ParentID = req.GetIdPrefix(), req.GetName(), api.InstanceID(req.GetParentId())
+	return q, err
+}
+
+func (s *operations) Count(ctx context.Context, req *protos.FindRequest) (*protos.CountResponse, error) {
+	q, err := findQuery(req)
 	if err != nil {
 		return nil, statusError(err)
 	}
-	q.IDPrefix, q.Name, q.ParentID = req.GetIdPrefix(), req.GetName(), api.InstanceID(req.GetParentId())
+	counts, err := countInstances(ctx, s.be, q)
+	if err != nil {
+		return nil, statusError(err)
+	}
+	resp := &protos.CountResponse{Counts: map[int32]int64{}}
+	for st, n := range counts {
+		resp.Counts[int32(st)] = n
+	}
+	return resp, nil
+}
+
+func (s *operations) Find(ctx context.Context, req *protos.FindRequest) (*protos.FindResponse, error) {
+	q, err := findQuery(req)
+	if err != nil {
+		return nil, statusError(err)
+	}
 	q.PageSize, q.Payloads, q.Token = int(min(req.GetPageSize(), maxPage)), req.GetPayloads(), req.GetToken()
 	q.NewestFirst = req.GetNewestFirst()
 	for {

@@ -62,6 +62,12 @@ type (
 		ListFinished(context.Context, api.FinishedQuery) (*api.FinishedPage, error)
 	}
 
+	// InstanceCounter counts the instances of a query by status; order, paging
+	// and payloads do not count.
+	InstanceCounter interface {
+		CountInstances(context.Context, api.InstanceQuery) (map[api.OrchestrationStatus]int64, error)
+	}
+
 	// HistoryReader reads the stored history of an instance, oldest event
 	// first, in portions of one turn; an error of f ends it and is returned.
 	HistoryReader interface {
@@ -110,6 +116,7 @@ type (
 	// part in its work and changes nothing.
 	Reader interface {
 		InstanceQuerier
+		InstanceCounter
 		HistoryReader
 		Explainer
 		InstanceExporter

@@ -48,6 +48,33 @@ func (c *TaskHubGrpcClient) ForceTerminate(
 
 // Query lists instances.
 func (c *TaskHubGrpcClient) Query(ctx context.Context, q api.InstanceQuery) (*api.InstancePage, error) {
+	resp, err := c.ops.Find(ctx, findRequest(q), anySize)
+	if err != nil {
+		return nil, failed(ctx, err)
+	}
+	page := &api.InstancePage{Token: resp.GetToken()}
+	for _, i := range resp.GetInstances() {
+		page.Instances = append(page.Instances, api.MetadataFromInfo(i))
+	}
+	return page, nil
+}
+
+// CountInstances counts the instances of a query by status; order, paging and payloads do not count.
+func (c *TaskHubGrpcClient) CountInstances(
+	ctx context.Context, q api.InstanceQuery,
+) (map[api.OrchestrationStatus]int64, error) {
+	resp, err := c.ops.Count(ctx, findRequest(q))
+	if err != nil {
+		return nil, failed(ctx, err)
+	}
+	counts := map[api.OrchestrationStatus]int64{}
+	for s, n := range resp.GetCounts() {
+		counts[api.OrchestrationStatus(s)] = n
+	}
+	return counts, nil
+}
+
+func findRequest(q api.InstanceQuery) *protos.FindRequest {
 	req := &protos.FindRequest{
 		Statuses: q.Statuses, IdPrefix: q.IDPrefix, Name: q.Name, ParentId: string(q.ParentID),
 		PageSize: int32(min(q.PageSize, 1000)), Payloads: q.Payloads, Token: q.Token,
@@ -59,15 +86,7 @@ func (c *TaskHubGrpcClient) Query(ctx context.Context, q api.InstanceQuery) (*ap
 	if !q.CreatedTo.IsZero() {
 		req.CreatedTo = timestamppb.New(q.CreatedTo)
 	}
-	resp, err := c.ops.Find(ctx, req, anySize)
-	if err != nil {
-		return nil, failed(ctx, err)
-	}
-	page := &api.InstancePage{Token: resp.GetToken()}
-	for _, i := range resp.GetInstances() {
-		page.Instances = append(page.Instances, api.MetadataFromInfo(i))
-	}
-	return page, nil
+	return req
 }
 
 // Inspect reads one instance with all that the server knows of it, also why it

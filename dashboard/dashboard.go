@@ -49,6 +49,7 @@ func New(client backend.Client, opts Options) http.Handler {
 		mux.HandleFunc("GET "+path, d.page(f))
 	}
 	get("/{$}", d.list)
+	get("/counts.json", d.counts)
 	get("/instance", d.instance)
 	get("/instance/history", d.history)
 	get("/instance/timeline.json", d.timeline)
@@ -134,6 +135,8 @@ func statusOf(err error) int {
 		return http.StatusBadRequest
 	case errors.Is(err, api.ErrUnsupported):
 		return http.StatusNotImplemented
+	case errors.Is(err, errSlow):
+		return http.StatusServiceUnavailable
 	case errors.Is(err, errReadOnly):
 		return http.StatusForbidden
 	case errors.Is(err, api.ErrNotCompleted), errors.Is(err, api.ErrNotFailed), errors.Is(err, backend.ErrDuplicateEvent):

@@ -194,6 +194,50 @@ func (x *FindResponse) GetToken() string {
 	return ""
 }
 
+type CountResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Counts        map[int32]int64        `protobuf:"bytes,1,rep,name=counts,proto3" json:"counts,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"` // by OrchestrationStatus
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CountResponse) Reset() {
+	*x = CountResponse{}
+	mi := &file_operations_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CountResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CountResponse) ProtoMessage() {}
+
+func (x *CountResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_operations_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CountResponse.ProtoReflect.Descriptor instead.
+func (*CountResponse) Descriptor() ([]byte, []int) {
+	return file_operations_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *CountResponse) GetCounts() map[int32]int64 {
+	if x != nil {
+		return x.Counts
+	}
+	return nil
+}
+
 type InspectRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	InstanceId    string                 `protobuf:"bytes,1,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
@@ -204,7 +248,7 @@ type InspectRequest struct {
 
 func (x *InspectRequest) Reset() {
 	*x = InspectRequest{}
-	mi := &file_operations_proto_msgTypes[2]
+	mi := &file_operations_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -216,7 +260,7 @@ func (x *InspectRequest) String() string {
 func (*InspectRequest) ProtoMessage() {}
 
 func (x *InspectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[2]
+	mi := &file_operations_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -229,7 +273,7 @@ func (x *InspectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InspectRequest.ProtoReflect.Descriptor instead.
 func (*InspectRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{2}
+	return file_operations_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *InspectRequest) GetInstanceId() string {
@@ -257,7 +301,7 @@ type InstanceInfo struct {
 
 func (x *InstanceInfo) Reset() {
 	*x = InstanceInfo{}
-	mi := &file_operations_proto_msgTypes[3]
+	mi := &file_operations_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -269,7 +313,7 @@ func (x *InstanceInfo) String() string {
 func (*InstanceInfo) ProtoMessage() {}
 
 func (x *InstanceInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[3]
+	mi := &file_operations_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -282,7 +326,7 @@ func (x *InstanceInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstanceInfo.ProtoReflect.Descriptor instead.
 func (*InstanceInfo) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{3}
+	return file_operations_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *InstanceInfo) GetState() *OrchestrationState {
@@ -309,7 +353,7 @@ type EndRequest struct {
 
 func (x *EndRequest) Reset() {
 	*x = EndRequest{}
-	mi := &file_operations_proto_msgTypes[4]
+	mi := &file_operations_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -321,7 +365,7 @@ func (x *EndRequest) String() string {
 func (*EndRequest) ProtoMessage() {}
 
 func (x *EndRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[4]
+	mi := &file_operations_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -334,7 +378,7 @@ func (x *EndRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndRequest.ProtoReflect.Descriptor instead.
 func (*EndRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{4}
+	return file_operations_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *EndRequest) GetInstanceId() string {
@@ -359,7 +403,7 @@ type EndResponse struct {
 
 func (x *EndResponse) Reset() {
 	*x = EndResponse{}
-	mi := &file_operations_proto_msgTypes[5]
+	mi := &file_operations_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -371,7 +415,7 @@ func (x *EndResponse) String() string {
 func (*EndResponse) ProtoMessage() {}
 
 func (x *EndResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[5]
+	mi := &file_operations_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -384,7 +428,7 @@ func (x *EndResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndResponse.ProtoReflect.Descriptor instead.
 func (*EndResponse) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{5}
+	return file_operations_proto_rawDescGZIP(), []int{6}
 }
 
 type EraseRequest struct {
@@ -398,7 +442,7 @@ type EraseRequest struct {
 
 func (x *EraseRequest) Reset() {
 	*x = EraseRequest{}
-	mi := &file_operations_proto_msgTypes[6]
+	mi := &file_operations_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -410,7 +454,7 @@ func (x *EraseRequest) String() string {
 func (*EraseRequest) ProtoMessage() {}
 
 func (x *EraseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[6]
+	mi := &file_operations_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -423,7 +467,7 @@ func (x *EraseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EraseRequest.ProtoReflect.Descriptor instead.
 func (*EraseRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{6}
+	return file_operations_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *EraseRequest) GetInstanceId() string {
@@ -456,7 +500,7 @@ type EraseResponse struct {
 
 func (x *EraseResponse) Reset() {
 	*x = EraseResponse{}
-	mi := &file_operations_proto_msgTypes[7]
+	mi := &file_operations_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -468,7 +512,7 @@ func (x *EraseResponse) String() string {
 func (*EraseResponse) ProtoMessage() {}
 
 func (x *EraseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[7]
+	mi := &file_operations_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -481,7 +525,7 @@ func (x *EraseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EraseResponse.ProtoReflect.Descriptor instead.
 func (*EraseResponse) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{7}
+	return file_operations_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *EraseResponse) GetDeleted() int32 {
@@ -500,7 +544,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_operations_proto_msgTypes[8]
+	mi := &file_operations_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -512,7 +556,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[8]
+	mi := &file_operations_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -525,7 +569,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{8}
+	return file_operations_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ExplainRequest) GetInstanceId() string {
@@ -552,7 +596,7 @@ type Verdict struct {
 
 func (x *Verdict) Reset() {
 	*x = Verdict{}
-	mi := &file_operations_proto_msgTypes[9]
+	mi := &file_operations_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -564,7 +608,7 @@ func (x *Verdict) String() string {
 func (*Verdict) ProtoMessage() {}
 
 func (x *Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[9]
+	mi := &file_operations_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -577,7 +621,7 @@ func (x *Verdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verdict.ProtoReflect.Descriptor instead.
 func (*Verdict) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{9}
+	return file_operations_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Verdict) GetInstanceId() string {
@@ -656,7 +700,7 @@ type Wait struct {
 
 func (x *Wait) Reset() {
 	*x = Wait{}
-	mi := &file_operations_proto_msgTypes[10]
+	mi := &file_operations_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -668,7 +712,7 @@ func (x *Wait) String() string {
 func (*Wait) ProtoMessage() {}
 
 func (x *Wait) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[10]
+	mi := &file_operations_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -681,7 +725,7 @@ func (x *Wait) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wait.ProtoReflect.Descriptor instead.
 func (*Wait) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{10}
+	return file_operations_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Wait) GetReason() string {
@@ -776,7 +820,7 @@ type WorkersRequest struct {
 
 func (x *WorkersRequest) Reset() {
 	*x = WorkersRequest{}
-	mi := &file_operations_proto_msgTypes[11]
+	mi := &file_operations_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -788,7 +832,7 @@ func (x *WorkersRequest) String() string {
 func (*WorkersRequest) ProtoMessage() {}
 
 func (x *WorkersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[11]
+	mi := &file_operations_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -801,7 +845,7 @@ func (x *WorkersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkersRequest.ProtoReflect.Descriptor instead.
 func (*WorkersRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{11}
+	return file_operations_proto_rawDescGZIP(), []int{12}
 }
 
 type WorkersResponse struct {
@@ -813,7 +857,7 @@ type WorkersResponse struct {
 
 func (x *WorkersResponse) Reset() {
 	*x = WorkersResponse{}
-	mi := &file_operations_proto_msgTypes[12]
+	mi := &file_operations_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -825,7 +869,7 @@ func (x *WorkersResponse) String() string {
 func (*WorkersResponse) ProtoMessage() {}
 
 func (x *WorkersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[12]
+	mi := &file_operations_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -838,7 +882,7 @@ func (x *WorkersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkersResponse.ProtoReflect.Descriptor instead.
 func (*WorkersResponse) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{12}
+	return file_operations_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *WorkersResponse) GetWorkers() []*Worker {
@@ -867,7 +911,7 @@ type Worker struct {
 
 func (x *Worker) Reset() {
 	*x = Worker{}
-	mi := &file_operations_proto_msgTypes[13]
+	mi := &file_operations_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -879,7 +923,7 @@ func (x *Worker) String() string {
 func (*Worker) ProtoMessage() {}
 
 func (x *Worker) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[13]
+	mi := &file_operations_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -892,7 +936,7 @@ func (x *Worker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Worker.ProtoReflect.Descriptor instead.
 func (*Worker) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{13}
+	return file_operations_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Worker) GetId() string {
@@ -984,7 +1028,7 @@ type WorkerSlots struct {
 
 func (x *WorkerSlots) Reset() {
 	*x = WorkerSlots{}
-	mi := &file_operations_proto_msgTypes[14]
+	mi := &file_operations_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -996,7 +1040,7 @@ func (x *WorkerSlots) String() string {
 func (*WorkerSlots) ProtoMessage() {}
 
 func (x *WorkerSlots) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[14]
+	mi := &file_operations_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1009,7 +1053,7 @@ func (x *WorkerSlots) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerSlots.ProtoReflect.Descriptor instead.
 func (*WorkerSlots) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{14}
+	return file_operations_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *WorkerSlots) GetLimit() int32 {
@@ -1049,7 +1093,7 @@ type HostedVersions struct {
 
 func (x *HostedVersions) Reset() {
 	*x = HostedVersions{}
-	mi := &file_operations_proto_msgTypes[15]
+	mi := &file_operations_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1061,7 +1105,7 @@ func (x *HostedVersions) String() string {
 func (*HostedVersions) ProtoMessage() {}
 
 func (x *HostedVersions) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[15]
+	mi := &file_operations_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1074,7 +1118,7 @@ func (x *HostedVersions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostedVersions.ProtoReflect.Descriptor instead.
 func (*HostedVersions) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{15}
+	return file_operations_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *HostedVersions) GetVersions() []string {
@@ -1097,7 +1141,7 @@ type WorkerItem struct {
 
 func (x *WorkerItem) Reset() {
 	*x = WorkerItem{}
-	mi := &file_operations_proto_msgTypes[16]
+	mi := &file_operations_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1109,7 +1153,7 @@ func (x *WorkerItem) String() string {
 func (*WorkerItem) ProtoMessage() {}
 
 func (x *WorkerItem) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[16]
+	mi := &file_operations_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1122,7 +1166,7 @@ func (x *WorkerItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerItem.ProtoReflect.Descriptor instead.
 func (*WorkerItem) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{16}
+	return file_operations_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *WorkerItem) GetKind() string {
@@ -1169,7 +1213,7 @@ type ExportRequest struct {
 
 func (x *ExportRequest) Reset() {
 	*x = ExportRequest{}
-	mi := &file_operations_proto_msgTypes[17]
+	mi := &file_operations_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1181,7 +1225,7 @@ func (x *ExportRequest) String() string {
 func (*ExportRequest) ProtoMessage() {}
 
 func (x *ExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[17]
+	mi := &file_operations_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1194,7 +1238,7 @@ func (x *ExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
 func (*ExportRequest) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{17}
+	return file_operations_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ExportRequest) GetInstanceId() string {
@@ -1212,7 +1256,7 @@ type ImportResponse struct {
 
 func (x *ImportResponse) Reset() {
 	*x = ImportResponse{}
-	mi := &file_operations_proto_msgTypes[18]
+	mi := &file_operations_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1224,7 +1268,7 @@ func (x *ImportResponse) String() string {
 func (*ImportResponse) ProtoMessage() {}
 
 func (x *ImportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[18]
+	mi := &file_operations_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1237,7 +1281,7 @@ func (x *ImportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportResponse.ProtoReflect.Descriptor instead.
 func (*ImportResponse) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{18}
+	return file_operations_proto_rawDescGZIP(), []int{19}
 }
 
 // All that is stored of one instance.
@@ -1254,7 +1298,7 @@ type InstanceBundle struct {
 
 func (x *InstanceBundle) Reset() {
 	*x = InstanceBundle{}
-	mi := &file_operations_proto_msgTypes[19]
+	mi := &file_operations_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1266,7 +1310,7 @@ func (x *InstanceBundle) String() string {
 func (*InstanceBundle) ProtoMessage() {}
 
 func (x *InstanceBundle) ProtoReflect() protoreflect.Message {
-	mi := &file_operations_proto_msgTypes[19]
+	mi := &file_operations_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1279,7 +1323,7 @@ func (x *InstanceBundle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstanceBundle.ProtoReflect.Descriptor instead.
 func (*InstanceBundle) Descriptor() ([]byte, []int) {
-	return file_operations_proto_rawDescGZIP(), []int{19}
+	return file_operations_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *InstanceBundle) GetInstance() *InstanceInfo {
@@ -1338,7 +1382,12 @@ const file_operations_proto_rawDesc = "" +
 	" \x01(\bR\vnewestFirst\"\\\n" +
 	"\fFindResponse\x126\n" +
 	"\tinstances\x18\x01 \x03(\v2\x18.perdure.v1.InstanceInfoR\tinstances\x12\x14\n" +
-	"\x05token\x18\x02 \x01(\tR\x05token\"M\n" +
+	"\x05token\x18\x02 \x01(\tR\x05token\"\x89\x01\n" +
+	"\rCountResponse\x12=\n" +
+	"\x06counts\x18\x01 \x03(\v2%.perdure.v1.CountResponse.CountsEntryR\x06counts\x1a9\n" +
+	"\vCountsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\x05R\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"M\n" +
 	"\x0eInspectRequest\x12\x1f\n" +
 	"\vinstance_id\x18\x01 \x01(\tR\n" +
 	"instanceId\x12\x1a\n" +
@@ -1433,10 +1482,11 @@ const file_operations_proto_rawDesc = "" +
 	"\x0eparent_task_id\x18\x02 \x01(\x05R\fparentTaskId\x12.\n" +
 	"\x13parent_execution_id\x18\x03 \x01(\tR\x11parentExecutionId\x12'\n" +
 	"\ahistory\x18\x04 \x03(\v2\r.HistoryEventR\ahistory\x12#\n" +
-	"\x05inbox\x18\x05 \x03(\v2\r.HistoryEventR\x05inbox2\x81\x04\n" +
+	"\x05inbox\x18\x05 \x03(\v2\r.HistoryEventR\x05inbox2\xbe\x04\n" +
 	"\n" +
 	"Operations\x129\n" +
-	"\x04Find\x12\x17.perdure.v1.FindRequest\x1a\x18.perdure.v1.FindResponse\x12?\n" +
+	"\x04Find\x12\x17.perdure.v1.FindRequest\x1a\x18.perdure.v1.FindResponse\x12;\n" +
+	"\x05Count\x12\x17.perdure.v1.FindRequest\x1a\x19.perdure.v1.CountResponse\x12?\n" +
 	"\aInspect\x12\x1a.perdure.v1.InspectRequest\x1a\x18.perdure.v1.InstanceInfo\x126\n" +
 	"\x03End\x12\x16.perdure.v1.EndRequest\x1a\x17.perdure.v1.EndResponse\x12<\n" +
 	"\x05Erase\x12\x18.perdure.v1.EraseRequest\x1a\x19.perdure.v1.EraseResponse\x12:\n" +
@@ -1457,80 +1507,85 @@ func file_operations_proto_rawDescGZIP() []byte {
 	return file_operations_proto_rawDescData
 }
 
-var file_operations_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_operations_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_operations_proto_goTypes = []any{
 	(*FindRequest)(nil),            // 0: perdure.v1.FindRequest
 	(*FindResponse)(nil),           // 1: perdure.v1.FindResponse
-	(*InspectRequest)(nil),         // 2: perdure.v1.InspectRequest
-	(*InstanceInfo)(nil),           // 3: perdure.v1.InstanceInfo
-	(*EndRequest)(nil),             // 4: perdure.v1.EndRequest
-	(*EndResponse)(nil),            // 5: perdure.v1.EndResponse
-	(*EraseRequest)(nil),           // 6: perdure.v1.EraseRequest
-	(*EraseResponse)(nil),          // 7: perdure.v1.EraseResponse
-	(*ExplainRequest)(nil),         // 8: perdure.v1.ExplainRequest
-	(*Verdict)(nil),                // 9: perdure.v1.Verdict
-	(*Wait)(nil),                   // 10: perdure.v1.Wait
-	(*WorkersRequest)(nil),         // 11: perdure.v1.WorkersRequest
-	(*WorkersResponse)(nil),        // 12: perdure.v1.WorkersResponse
-	(*Worker)(nil),                 // 13: perdure.v1.Worker
-	(*WorkerSlots)(nil),            // 14: perdure.v1.WorkerSlots
-	(*HostedVersions)(nil),         // 15: perdure.v1.HostedVersions
-	(*WorkerItem)(nil),             // 16: perdure.v1.WorkerItem
-	(*ExportRequest)(nil),          // 17: perdure.v1.ExportRequest
-	(*ImportResponse)(nil),         // 18: perdure.v1.ImportResponse
-	(*InstanceBundle)(nil),         // 19: perdure.v1.InstanceBundle
-	nil,                            // 20: perdure.v1.WorkerSlots.HostsEntry
-	(OrchestrationStatus)(0),       // 21: OrchestrationStatus
-	(*timestamppb.Timestamp)(nil),  // 22: google.protobuf.Timestamp
-	(*OrchestrationState)(nil),     // 23: OrchestrationState
-	(*wrapperspb.StringValue)(nil), // 24: google.protobuf.StringValue
-	(*HistoryEvent)(nil),           // 25: HistoryEvent
+	(*CountResponse)(nil),          // 2: perdure.v1.CountResponse
+	(*InspectRequest)(nil),         // 3: perdure.v1.InspectRequest
+	(*InstanceInfo)(nil),           // 4: perdure.v1.InstanceInfo
+	(*EndRequest)(nil),             // 5: perdure.v1.EndRequest
+	(*EndResponse)(nil),            // 6: perdure.v1.EndResponse
+	(*EraseRequest)(nil),           // 7: perdure.v1.EraseRequest
+	(*EraseResponse)(nil),          // 8: perdure.v1.EraseResponse
+	(*ExplainRequest)(nil),         // 9: perdure.v1.ExplainRequest
+	(*Verdict)(nil),                // 10: perdure.v1.Verdict
+	(*Wait)(nil),                   // 11: perdure.v1.Wait
+	(*WorkersRequest)(nil),         // 12: perdure.v1.WorkersRequest
+	(*WorkersResponse)(nil),        // 13: perdure.v1.WorkersResponse
+	(*Worker)(nil),                 // 14: perdure.v1.Worker
+	(*WorkerSlots)(nil),            // 15: perdure.v1.WorkerSlots
+	(*HostedVersions)(nil),         // 16: perdure.v1.HostedVersions
+	(*WorkerItem)(nil),             // 17: perdure.v1.WorkerItem
+	(*ExportRequest)(nil),          // 18: perdure.v1.ExportRequest
+	(*ImportResponse)(nil),         // 19: perdure.v1.ImportResponse
+	(*InstanceBundle)(nil),         // 20: perdure.v1.InstanceBundle
+	nil,                            // 21: perdure.v1.CountResponse.CountsEntry
+	nil,                            // 22: perdure.v1.WorkerSlots.HostsEntry
+	(OrchestrationStatus)(0),       // 23: OrchestrationStatus
+	(*timestamppb.Timestamp)(nil),  // 24: google.protobuf.Timestamp
+	(*OrchestrationState)(nil),     // 25: OrchestrationState
+	(*wrapperspb.StringValue)(nil), // 26: google.protobuf.StringValue
+	(*HistoryEvent)(nil),           // 27: HistoryEvent
 }
 var file_operations_proto_depIdxs = []int32{
-	21, // 0: perdure.v1.FindRequest.statuses:type_name -> OrchestrationStatus
-	22, // 1: perdure.v1.FindRequest.created_from:type_name -> google.protobuf.Timestamp
-	22, // 2: perdure.v1.FindRequest.created_to:type_name -> google.protobuf.Timestamp
-	3,  // 3: perdure.v1.FindResponse.instances:type_name -> perdure.v1.InstanceInfo
-	23, // 4: perdure.v1.InstanceInfo.state:type_name -> OrchestrationState
-	24, // 5: perdure.v1.EndRequest.output:type_name -> google.protobuf.StringValue
-	22, // 6: perdure.v1.Verdict.since:type_name -> google.protobuf.Timestamp
-	22, // 7: perdure.v1.Verdict.until:type_name -> google.protobuf.Timestamp
-	10, // 8: perdure.v1.Verdict.waits:type_name -> perdure.v1.Wait
-	22, // 9: perdure.v1.Wait.since:type_name -> google.protobuf.Timestamp
-	22, // 10: perdure.v1.Wait.until:type_name -> google.protobuf.Timestamp
-	13, // 11: perdure.v1.WorkersResponse.workers:type_name -> perdure.v1.Worker
-	22, // 12: perdure.v1.Worker.connected_at:type_name -> google.protobuf.Timestamp
-	14, // 13: perdure.v1.Worker.orchestrations:type_name -> perdure.v1.WorkerSlots
-	14, // 14: perdure.v1.Worker.activities:type_name -> perdure.v1.WorkerSlots
-	14, // 15: perdure.v1.Worker.entities:type_name -> perdure.v1.WorkerSlots
-	16, // 16: perdure.v1.Worker.items:type_name -> perdure.v1.WorkerItem
-	20, // 17: perdure.v1.WorkerSlots.hosts:type_name -> perdure.v1.WorkerSlots.HostsEntry
-	22, // 18: perdure.v1.WorkerItem.since:type_name -> google.protobuf.Timestamp
-	3,  // 19: perdure.v1.InstanceBundle.instance:type_name -> perdure.v1.InstanceInfo
-	25, // 20: perdure.v1.InstanceBundle.history:type_name -> HistoryEvent
-	25, // 21: perdure.v1.InstanceBundle.inbox:type_name -> HistoryEvent
-	15, // 22: perdure.v1.WorkerSlots.HostsEntry.value:type_name -> perdure.v1.HostedVersions
-	0,  // 23: perdure.v1.Operations.Find:input_type -> perdure.v1.FindRequest
-	2,  // 24: perdure.v1.Operations.Inspect:input_type -> perdure.v1.InspectRequest
-	4,  // 25: perdure.v1.Operations.End:input_type -> perdure.v1.EndRequest
-	6,  // 26: perdure.v1.Operations.Erase:input_type -> perdure.v1.EraseRequest
-	8,  // 27: perdure.v1.Operations.Explain:input_type -> perdure.v1.ExplainRequest
-	11, // 28: perdure.v1.Operations.Workers:input_type -> perdure.v1.WorkersRequest
-	17, // 29: perdure.v1.Operations.Export:input_type -> perdure.v1.ExportRequest
-	19, // 30: perdure.v1.Operations.Import:input_type -> perdure.v1.InstanceBundle
-	1,  // 31: perdure.v1.Operations.Find:output_type -> perdure.v1.FindResponse
-	3,  // 32: perdure.v1.Operations.Inspect:output_type -> perdure.v1.InstanceInfo
-	5,  // 33: perdure.v1.Operations.End:output_type -> perdure.v1.EndResponse
-	7,  // 34: perdure.v1.Operations.Erase:output_type -> perdure.v1.EraseResponse
-	9,  // 35: perdure.v1.Operations.Explain:output_type -> perdure.v1.Verdict
-	12, // 36: perdure.v1.Operations.Workers:output_type -> perdure.v1.WorkersResponse
-	19, // 37: perdure.v1.Operations.Export:output_type -> perdure.v1.InstanceBundle
-	18, // 38: perdure.v1.Operations.Import:output_type -> perdure.v1.ImportResponse
-	31, // [31:39] is the sub-list for method output_type
-	23, // [23:31] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	23, // 0: perdure.v1.FindRequest.statuses:type_name -> OrchestrationStatus
+	24, // 1: perdure.v1.FindRequest.created_from:type_name -> google.protobuf.Timestamp
+	24, // 2: perdure.v1.FindRequest.created_to:type_name -> google.protobuf.Timestamp
+	4,  // 3: perdure.v1.FindResponse.instances:type_name -> perdure.v1.InstanceInfo
+	21, // 4: perdure.v1.CountResponse.counts:type_name -> perdure.v1.CountResponse.CountsEntry
+	25, // 5: perdure.v1.InstanceInfo.state:type_name -> OrchestrationState
+	26, // 6: perdure.v1.EndRequest.output:type_name -> google.protobuf.StringValue
+	24, // 7: perdure.v1.Verdict.since:type_name -> google.protobuf.Timestamp
+	24, // 8: perdure.v1.Verdict.until:type_name -> google.protobuf.Timestamp
+	11, // 9: perdure.v1.Verdict.waits:type_name -> perdure.v1.Wait
+	24, // 10: perdure.v1.Wait.since:type_name -> google.protobuf.Timestamp
+	24, // 11: perdure.v1.Wait.until:type_name -> google.protobuf.Timestamp
+	14, // 12: perdure.v1.WorkersResponse.workers:type_name -> perdure.v1.Worker
+	24, // 13: perdure.v1.Worker.connected_at:type_name -> google.protobuf.Timestamp
+	15, // 14: perdure.v1.Worker.orchestrations:type_name -> perdure.v1.WorkerSlots
+	15, // 15: perdure.v1.Worker.activities:type_name -> perdure.v1.WorkerSlots
+	15, // 16: perdure.v1.Worker.entities:type_name -> perdure.v1.WorkerSlots
+	17, // 17: perdure.v1.Worker.items:type_name -> perdure.v1.WorkerItem
+	22, // 18: perdure.v1.WorkerSlots.hosts:type_name -> perdure.v1.WorkerSlots.HostsEntry
+	24, // 19: perdure.v1.WorkerItem.since:type_name -> google.protobuf.Timestamp
+	4,  // 20: perdure.v1.InstanceBundle.instance:type_name -> perdure.v1.InstanceInfo
+	27, // 21: perdure.v1.InstanceBundle.history:type_name -> HistoryEvent
+	27, // 22: perdure.v1.InstanceBundle.inbox:type_name -> HistoryEvent
+	16, // 23: perdure.v1.WorkerSlots.HostsEntry.value:type_name -> perdure.v1.HostedVersions
+	0,  // 24: perdure.v1.Operations.Find:input_type -> perdure.v1.FindRequest
+	0,  // 25: perdure.v1.Operations.Count:input_type -> perdure.v1.FindRequest
+	3,  // 26: perdure.v1.Operations.Inspect:input_type -> perdure.v1.InspectRequest
+	5,  // 27: perdure.v1.Operations.End:input_type -> perdure.v1.EndRequest
+	7,  // 28: perdure.v1.Operations.Erase:input_type -> perdure.v1.EraseRequest
+	9,  // 29: perdure.v1.Operations.Explain:input_type -> perdure.v1.ExplainRequest
+	12, // 30: perdure.v1.Operations.Workers:input_type -> perdure.v1.WorkersRequest
+	18, // 31: perdure.v1.Operations.Export:input_type -> perdure.v1.ExportRequest
+	20, // 32: perdure.v1.Operations.Import:input_type -> perdure.v1.InstanceBundle
+	1,  // 33: perdure.v1.Operations.Find:output_type -> perdure.v1.FindResponse
+	2,  // 34: perdure.v1.Operations.Count:output_type -> perdure.v1.CountResponse
+	4,  // 35: perdure.v1.Operations.Inspect:output_type -> perdure.v1.InstanceInfo
+	6,  // 36: perdure.v1.Operations.End:output_type -> perdure.v1.EndResponse
+	8,  // 37: perdure.v1.Operations.Erase:output_type -> perdure.v1.EraseResponse
+	10, // 38: perdure.v1.Operations.Explain:output_type -> perdure.v1.Verdict
+	13, // 39: perdure.v1.Operations.Workers:output_type -> perdure.v1.WorkersResponse
+	20, // 40: perdure.v1.Operations.Export:output_type -> perdure.v1.InstanceBundle
+	19, // 41: perdure.v1.Operations.Import:output_type -> perdure.v1.ImportResponse
+	33, // [33:42] is the sub-list for method output_type
+	24, // [24:33] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_operations_proto_init() }
@@ -1545,7 +1600,7 @@ func file_operations_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_operations_proto_rawDesc), len(file_operations_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

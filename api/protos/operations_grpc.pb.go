@@ -23,6 +23,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	Operations_Find_FullMethodName    = "/perdure.v1.Operations/Find"
+	Operations_Count_FullMethodName   = "/perdure.v1.Operations/Count"
 	Operations_Inspect_FullMethodName = "/perdure.v1.Operations/Inspect"
 	Operations_End_FullMethodName     = "/perdure.v1.Operations/End"
 	Operations_Erase_FullMethodName   = "/perdure.v1.Operations/Erase"
@@ -40,6 +41,8 @@ const (
 type OperationsClient interface {
 	// Find lists instances in start order, a page at a time.
 	Find(ctx context.Context, in *FindRequest, opts ...grpc.CallOption) (*FindResponse, error)
+	// Count counts the instances of a query by status.
+	Count(ctx context.Context, in *FindRequest, opts ...grpc.CallOption) (*CountResponse, error)
 	// Inspect reads one instance with all that is known of it.
 	Inspect(ctx context.Context, in *InspectRequest, opts ...grpc.CallOption) (*InstanceInfo, error)
 	// End ends an instance without running it and without loading its history.
@@ -68,6 +71,16 @@ func (c *operationsClient) Find(ctx context.Context, in *FindRequest, opts ...gr
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(FindResponse)
 	err := c.cc.Invoke(ctx, Operations_Find_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operationsClient) Count(ctx context.Context, in *FindRequest, opts ...grpc.CallOption) (*CountResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CountResponse)
+	err := c.cc.Invoke(ctx, Operations_Count_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -152,6 +165,8 @@ func (c *operationsClient) Import(ctx context.Context, in *InstanceBundle, opts 
 type OperationsServer interface {
 	// Find lists instances in start order, a page at a time.
 	Find(context.Context, *FindRequest) (*FindResponse, error)
+	// Count counts the instances of a query by status.
+	Count(context.Context, *FindRequest) (*CountResponse, error)
 	// Inspect reads one instance with all that is known of it.
 	Inspect(context.Context, *InspectRequest) (*InstanceInfo, error)
 	// End ends an instance without running it and without loading its history.
@@ -178,6 +193,9 @@ type UnimplementedOperationsServer struct{}
 
 func (UnimplementedOperationsServer) Find(context.Context, *FindRequest) (*FindResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Find not implemented")
+}
+func (UnimplementedOperationsServer) Count(context.Context, *FindRequest) (*CountResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Count not implemented")
 }
 func (UnimplementedOperationsServer) Inspect(context.Context, *InspectRequest) (*InstanceInfo, error) {
 	return nil, status.Error(codes.Unimplemented, "method Inspect not implemented")
@@ -235,6 +253,24 @@ func _Operations_Find_Handler(srv interface{}, ctx context.Context, dec func(int
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(OperationsServer).Find(ctx, req.(*FindRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Operations_Count_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FindRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperationsServer).Count(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Operations_Count_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperationsServer).Count(ctx, req.(*FindRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -375,6 +411,10 @@ var Operations_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Find",
 			Handler:    _Operations_Find_Handler,
+		},
+		{
+			MethodName: "Count",
+			Handler:    _Operations_Count_Handler,
 		},
 		{
 			MethodName: "Inspect",

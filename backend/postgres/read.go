@@ -1,11 +1,8 @@
 package postgres
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"math"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -167,72 +164,6 @@ func (d *db) DueAfter(ctx context.Context, after store.DueKey, limit int) ([]sto
 	return collect(ctx, d, "list due instances", d.sql.due, []any{after.Due, after.Key, limit}, func(rows pgx.Rows) (k store.DueKey, err error) {
 		return k, rows.Scan(&k.Due, &k.Key)
 	})
-}
-
-// Query lists instances. Values are always bound, never put into the text.
-func (d *db) Query(ctx context.Context, f store.Filter) ([]*store.Instance, error) {
-	var where []string
-	var args []any
-	add := func(cond string, a ...any) {
-		for _, v := range a {
-			args = append(args, v)
-			cond = strings.Replace(cond, "?", "$"+strconv.Itoa(len(args)), 1)
-		}
-		where = append(where, cond)
-	}
-	order := ` ORDER BY key`
-	if f.ByCompletion {
-		order = ` ORDER BY completed_at, id`
-		add(`NOT unfinished`)
-		add(`(completed_at, id) > (?::bigint, ?::text)`, f.AfterTime, f.AfterID)
-		if f.CompletedFrom != 0 {
-			add(`completed_at >= ?`, f.CompletedFrom)
-		}
-		if f.CompletedTo != 0 {
-			add(`completed_at <= ?`, f.CompletedTo)
-		}
-	} else if f.Newest {
-		order = ` ORDER BY key DESC`
-		add(`key < ?`, cmp.Or(f.AfterKey, math.MaxInt64))
-	} else {
-		add(`key > ?`, f.AfterKey)
-	}
-	if len(f.Statuses) > 0 {
-		add(`status = ANY(?::integer[])`, f.Statuses)
-	}
-	if f.ParentID != "" {
-		add(`parent_id <> '' AND parent_id = ?`, f.ParentID)
-	}
-	if f.Name != "" {
-		add(`name = ?`, []byte(f.Name))
-	}
-	if f.CreatedFrom != 0 {
-		add(`created_at >= ?`, f.CreatedFrom)
-	}
-	if f.CreatedTo != 0 {
-		add(`created_at <= ?`, f.CreatedTo)
-	}
-	if f.IDPrefix != "" {
-		add(`id >= ?`, f.IDPrefix)
-		if next := after(f.IDPrefix); next != "" {
-			add(`id < ?`, next)
-		}
-	}
-	if f.NotPrefix != "" {
-		if next := after(f.NotPrefix); next != "" {
-			add(`(id < ? OR id >= ?)`, f.NotPrefix, next)
-		} else {
-			add(`id < ?`, f.NotPrefix)
-		}
-	}
-	sql := d.sql.query
-	if f.Payloads {
-		sql = d.sql.queryPayloads
-	}
-	add(`true LIMIT ?`, f.Limit)
-	limit := where[len(where)-1]
-	sql += strings.Join(where[:len(where)-1], ` AND `) + order + strings.TrimPrefix(limit, `true`)
-	return collect(ctx, d, "query instances", sql, args, scanInstance)
 }
 
 // after is the lowest text above all that begin with prefix; "" for none.

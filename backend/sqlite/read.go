@@ -1,12 +1,9 @@
 package sqlite
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"math"
-	"strings"
 
 	"github.com/ncruces/go-sqlite3"
 
@@ -150,77 +147,6 @@ func (d *db) DueAfter(ctx context.Context, after store.DueKey, limit int) (due [
 		})
 	})
 	return due, failed("list due instances", err)
-}
-
-// Query lists instances. Values are always bound, never put into the text.
-func (d *db) Query(ctx context.Context, f store.Filter) (rows []*store.Instance, err error) {
-	var where []string
-	var args []any
-	add := func(cond string, a ...any) {
-		where = append(where, cond)
-		args = append(args, a...)
-	}
-	order := ` ORDER BY key`
-	if f.ByCompletion {
-		order = ` ORDER BY completed_at, id`
-		add(`unfinished = 0`)
-		add(`(completed_at, id) > (?, ?)`, f.AfterTime, f.AfterID)
-		if f.CompletedFrom != 0 {
-			add(`completed_at >= ?`, f.CompletedFrom)
-		}
-		if f.CompletedTo != 0 {
-			add(`completed_at <= ?`, f.CompletedTo)
-		}
-	} else if f.Newest {
-		order = ` ORDER BY key DESC`
-		add(`key < ?`, cmp.Or(f.AfterKey, math.MaxInt64))
-	} else {
-		add(`key > ?`, f.AfterKey)
-	}
-	if n := len(f.Statuses); n > 0 {
-		add(`status IN (?` + strings.Repeat(`,?`, n-1) + `)`)
-		for _, s := range f.Statuses {
-			args = append(args, s)
-		}
-	}
-	if f.ParentID != "" {
-		add(`parent_id <> '' AND parent_id = ?`, f.ParentID)
-	}
-	if f.Name != "" {
-		add(`name = ?`, f.Name)
-	}
-	if f.CreatedFrom != 0 {
-		add(`created_at >= ?`, f.CreatedFrom)
-	}
-	if f.CreatedTo != 0 {
-		add(`created_at <= ?`, f.CreatedTo)
-	}
-	if f.IDPrefix != "" {
-		add(`id >= ?`, f.IDPrefix)
-		if next := after(f.IDPrefix); next != "" {
-			add(`id < ?`, next)
-		}
-	}
-	if f.NotPrefix != "" {
-		if next := after(f.NotPrefix); next != "" {
-			add(`(id < ? OR id >= ?)`, f.NotPrefix, next)
-		} else {
-			add(`id < ?`, f.NotPrefix)
-		}
-	}
-	cols := columns + noPayloads
-	if f.Payloads {
-		cols = columns + payloads
-	}
-	sql := `SELECT ` + cols + ` FROM instances WHERE ` + strings.Join(where, ` AND `) + order + ` LIMIT ?`
-	args = append(args, f.Limit)
-	err = d.read(ctx, func(c *conn) error {
-		return c.query(sql, args, func(s *sqlite3.Stmt) error {
-			rows = append(rows, scan(s))
-			return nil
-		})
-	})
-	return rows, failed("query instances", err)
 }
 
 func failed(what string, err error) error {

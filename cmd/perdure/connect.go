@@ -11,15 +11,15 @@ import (
 	"strings"
 	"time"
 
-	"github.com/spf13/cobra"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/perdure/perdure/api"
 	"github.com/perdure/perdure/backend"
 	"github.com/perdure/perdure/backend/postgres"
 	"github.com/perdure/perdure/backend/sqlite"
 	"github.com/perdure/perdure/client"
+	"github.com/spf13/cobra"
 )
 
 // reader is what the commands that change nothing need. A backend.Client is one.
@@ -28,15 +28,20 @@ type reader interface {
 	WaitForOrchestrationStart(context.Context, api.InstanceID) (*api.OrchestrationMetadata, error)
 	WaitForOrchestrationCompletion(context.Context, api.InstanceID) (*api.OrchestrationMetadata, error)
 	Query(context.Context, api.InstanceQuery) (*api.InstancePage, error)
+	backend.InstanceCounter
 	History(context.Context, api.InstanceID, func([]*backend.HistoryEvent) error) error
 }
 
 // target says which task hub a command talks to.
-type target struct{ server, db string }
+type target struct {
+	server, db string
+	dial       dialFlags
+}
 
 func (t *target) serverFlag(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&t.server, "server", cmp.Or(os.Getenv("PERDURE_SERVER"), "127.0.0.1:4001"),
 		"gRPC address of the server (PERDURE_SERVER)")
+	t.dial.flags(cmd)
 }
 
 func (t *target) flags(cmd *cobra.Command) {
@@ -101,17 +106,20 @@ func ownDB(ctx context.Context, db string, f func(backend.Backend) error) (err e
 
 // remote runs f with a client of the server, once that has answered.
 func (t *target) remote(ctx context.Context, f func(*client.TaskHubGrpcClient) error) (err error) {
-	cc, err := grpc.NewClient(t.server, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	cc, err := t.dial.connect(t.server)
 	if err != nil {
-		return usageError{fmt.Errorf("--server: %w", err)}
+		return usageError{err}
 	}
 	defer func() { err = errors.Join(err, cc.Close()) }()
 	c := client.NewTaskHubGrpcClient(cc, backend.NewLogger(slog.New(slog.DiscardHandler)))
 	hello, cancel := context.WithTimeout(ctx, helloTimeout)
 	defer cancel()
 	if err := c.Hello(hello); err != nil {
-		if ctx.Err() != nil {
+		switch code := status.Code(err); {
+		case ctx.Err() != nil:
 			return ctx.Err()
+		case code != codes.Unavailable && code != codes.Unknown && hello.Err() == nil:
+			return fmt.Errorf("server %s: %w", t.server, err)
 		}
 		return unreachableError{fmt.Errorf("no server answers at %s: %w", t.server, err)}
 	}

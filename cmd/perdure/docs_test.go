@@ -34,7 +34,7 @@ What changes many instances, or destroys, shows what it would do and does it onl
 | 1 | failed |
 | 2 | the command line, or a value in it, is wrong; nothing was changed |
 | 3 | no such instance, or no such task hub |
-| 4 | refused: the instance is not in the state for it, the id is taken, or ` + "`--yes`" + ` is missing |
+| 4 | refused: the instance is not in the state for it, the id is taken, the server knows you not, or ` + "`--yes`" + ` is missing |
 | 5 | no server answers |
 | 6 | the time was up |
 | 7 | the instance that was waited for did not complete: it failed or was terminated |

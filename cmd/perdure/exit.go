@@ -52,6 +52,8 @@ func exitCode(err error) int {
 		return exitNotFound
 	case is(api.ErrNotCompleted, api.ErrNotFailed, api.ErrDuplicateInstance, backend.ErrDuplicateEvent, errUnconfirmed):
 		return exitRefused
+	case status.Code(err) == codes.Unauthenticated, status.Code(err) == codes.PermissionDenied:
+		return exitRefused
 	case is(context.DeadlineExceeded):
 		return exitTimeout
 	case is(context.Canceled):

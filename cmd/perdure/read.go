@@ -69,16 +69,16 @@ func newList() *cobra.Command {
 	var o output
 	var f filter
 	var limit int
-	var payloads bool
+	var payloads, newest bool
 	cmd := &cobra.Command{
-		Use: "list", Aliases: []string{"ls"}, Short: "List instances, oldest first", Args: noArgs,
+		Use: "list", Aliases: []string{"ls"}, Short: "List instances, oldest first unless told otherwise", Args: noArgs,
 		Example: "  perdure list --status failed --created-after 24h\n  perdure list --name order --limit 0 -o jsonl --payloads",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			q, err := f.query()
 			if err := errors.Join(err, o.open(cmd)); err != nil {
 				return err
 			}
-			q.Payloads = payloads
+			q.Payloads, q.NewestFirst = payloads, newest
 			return t.read(cmd.Context(), func(r reader) error {
 				return rows(o, instanceColumns, func(f func(*api.OrchestrationMetadata) error) error {
 					return each(cmd.Context(), r, q, limit, f)
@@ -89,6 +89,7 @@ func newList() *cobra.Command {
 	t.flags(cmd)
 	o.flags(cmd)
 	f.flags(cmd)
+	cmd.Flags().BoolVar(&newest, "newest", false, "newest first")
 	cmd.Flags().IntVar(&limit, "limit", 100, "show this many at most; 0 for all")
 	cmd.Flags().BoolVar(&payloads, "payloads", false, "with input, output and custom status, in JSON")
 	return cmd
@@ -107,17 +108,18 @@ func newCount() *cobra.Command {
 				return err
 			}
 			return t.read(cmd.Context(), func(r reader) error {
-				counts := map[string]int{"total": 0}
-				if err := each(cmd.Context(), r, q, 0, func(m *api.OrchestrationMetadata) error {
-					counts[api.StatusName(m.RuntimeStatus)]++
-					counts["total"]++
-					return nil
-				}); err != nil {
+				byStatus, err := r.CountInstances(cmd.Context(), q)
+				if err != nil {
 					return err
+				}
+				counts := map[string]int64{"total": 0}
+				for s, n := range byStatus {
+					counts[api.StatusName(s)] = n
+					counts["total"] += n
 				}
 				var fields [][2]string
 				for _, s := range slices.Sorted(maps.Keys(counts)) {
-					fields = append(fields, [2]string{s, strconv.Itoa(counts[s])})
+					fields = append(fields, [2]string{s, strconv.FormatInt(counts[s], 10)})
 				}
 				return record(o, counts, fields)
 			})

@@ -29,6 +29,25 @@ function wire() {
 }
 wire();
 
+// How many instances the filter selects, by status: a count may take longer than a page.
+const sum = document.querySelector("[data-count][data-src]");
+if (sum) {
+  const count = async () => {
+    try {
+      const answer = await fetch(sum.dataset.src + location.search);
+      if (!answer.ok) return;
+      const data = await answer.json();
+      for (const place of document.querySelectorAll("[data-count]")) {
+        const n = place === sum ? data.total : data.counts[place.dataset.count];
+        place.textContent = n === undefined ? "" : n.toLocaleString("en");
+      }
+      sum.textContent += data.total === 1 ? " instance" : " instances";
+    } catch { /* the list does without */ }
+  };
+  count();
+  setInterval(() => { if (follow && follow.checked && !document.hidden) count(); }, 5000);
+}
+
 const place = document.getElementById("timeline");
 if (place) drawTimeline(place);
 

@@ -103,6 +103,7 @@ var (
 	_ backend.InstanceManager  = (*Engine)(nil)
 	_ backend.InstanceStaller  = (*Engine)(nil)
 	_ backend.Explainer        = (*Engine)(nil)
+	_ backend.InstanceCounter  = (*Engine)(nil)
 	_ backend.InstanceExporter = (*Engine)(nil)
 	_ backend.InstanceImporter = (*Engine)(nil)
 	_ backend.Metered          = (*Engine)(nil)

@@ -88,20 +88,8 @@ func (e *Engine) QueryInstances(ctx context.Context, q api.InstanceQuery) (*api.
 	if err != nil {
 		return nil, err
 	}
-	f := store.Filter{
-		IDPrefix: q.IDPrefix, NotPrefix: entityPrefix, Name: q.Name, ParentID: string(q.ParentID), Payloads: q.Payloads,
-		Newest: q.NewestFirst,
-		Limit:  limit + 1, // one more says whether there is another page
-	}
-	if !q.CreatedFrom.IsZero() {
-		f.CreatedFrom = q.CreatedFrom.UnixNano()
-	}
-	if !q.CreatedTo.IsZero() {
-		f.CreatedTo = q.CreatedTo.UnixNano()
-	}
-	for _, s := range q.Statuses {
-		f.Statuses = append(f.Statuses, int32(s))
-	}
+	f := filterOf(q)
+	f.Newest, f.Limit = q.NewestFirst, limit+1 // one more says whether there is another page
 	if q.Token != "" {
 		key, err := strconv.ParseInt(q.Token, 36, 64)
 		if err != nil || key <= 0 {
@@ -126,6 +114,43 @@ func (e *Engine) QueryInstances(ctx context.Context, q api.InstanceQuery) (*api.
 		page.Instances = append(page.Instances, m)
 	}
 	return page, nil
+}
+
+// filterOf is what a query selects, without its order and paging.
+func filterOf(q api.InstanceQuery) store.Filter {
+	f := store.Filter{
+		IDPrefix: q.IDPrefix, NotPrefix: entityPrefix, Name: q.Name, ParentID: string(q.ParentID), Payloads: q.Payloads,
+	}
+	if !q.CreatedFrom.IsZero() {
+		f.CreatedFrom = q.CreatedFrom.UnixNano()
+	}
+	if !q.CreatedTo.IsZero() {
+		f.CreatedTo = q.CreatedTo.UnixNano()
+	}
+	for _, s := range q.Statuses {
+		f.Statuses = append(f.Statuses, int32(s))
+	}
+	return f
+}
+
+// CountInstances counts the instances of a query by status.
+func (e *Engine) CountInstances(ctx context.Context, q api.InstanceQuery) (map[api.OrchestrationStatus]int64, error) {
+	if !e.isOpen() {
+		return nil, backend.ErrNotInitialized
+	}
+	c, ok := e.st.(store.Counter)
+	if !ok {
+		return nil, api.ErrUnsupported
+	}
+	byNumber, err := c.Count(ctx, filterOf(q))
+	if err != nil {
+		return nil, err
+	}
+	counts := map[api.OrchestrationStatus]int64{}
+	for s, n := range byNumber {
+		counts[api.OrchestrationStatus(s)] = n
+	}
+	return counts, nil
 }
 
 // ReadHistory reads the stored history, a turn at a time.

@@ -61,3 +61,8 @@ func (r *Reader) ExplainInstance(ctx context.Context, id api.InstanceID) (*api.V
 func (r *Reader) ExportInstance(ctx context.Context, id api.InstanceID) (*api.InstanceBundle, error) {
 	return r.e.ExportInstance(ctx, id)
 }
+
+// CountInstances counts the instances of a query by status.
+func (r *Reader) CountInstances(ctx context.Context, q api.InstanceQuery) (map[api.OrchestrationStatus]int64, error) {
+	return r.e.CountInstances(ctx, q)
+}

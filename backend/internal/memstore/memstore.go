@@ -271,6 +271,20 @@ func (s *Store) Query(_ context.Context, f store.Filter) ([]*store.Instance, err
 	return rows[:min(f.Limit, len(rows))], nil
 }
 
+// Count counts instances by status.
+func (s *Store) Count(_ context.Context, f store.Filter) (map[int32]int64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.ByCompletion, f.AfterKey = false, 0
+	counts := map[int32]int64{}
+	for _, r := range s.rows {
+		if matches(f, r) {
+			counts[r.Status]++
+		}
+	}
+	return counts, nil
+}
+
 func matches(f store.Filter, r *store.Instance) bool {
 	ok := (len(f.Statuses) == 0 || slices.Contains(f.Statuses, r.Status)) &&
 		strings.HasPrefix(r.ID, f.IDPrefix) && (f.Name == "" || f.Name == r.Name) &&

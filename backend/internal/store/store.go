@@ -193,6 +193,12 @@ type Store interface {
 	Query(ctx context.Context, f Filter) ([]*Instance, error)
 }
 
+// Counter is the optional interface of a Store that counts without reading rows.
+type Counter interface {
+	// Count says how many instances match, by status. Order, paging and Limit do not count.
+	Count(ctx context.Context, f Filter) (map[int32]int64, error)
+}
+
 // ReadOpener is the optional interface of a Store that can be read without
 // being owned.
 type ReadOpener interface {

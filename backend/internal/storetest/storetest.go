@@ -200,6 +200,7 @@ func (d *driver) compare() {
 		f.ByCompletion, f.AfterTime, f.AfterID, f.CompletedTo = true, d.r.Int64N(20), "a1", d.r.Int64N(2)*15
 	}
 	d.same(fmt.Sprintf("Query %+v", f), func(s store.Store) (any, error) { return nonNil(s.Query(ctx, f)) })
+	d.same(fmt.Sprintf("Count %+v", f), func(s store.Store) (any, error) { return s.(store.Counter).Count(ctx, f) })
 }
 
 func nonNil[T any](s []T, err error) (any, error) { return append([]T{}, s...), err }
