@@ -70,6 +70,29 @@ var javascript = application{
 	},
 }
 
+var java = application{
+	name:    "java",
+	probes:  [][]string{{"javac", "-version"}, {"mvn", "-v"}},
+	sources: []string{"pom.xml", "src/*.java"},
+	install: func(ctx context.Context, source, cache string) error {
+		libraries := filepath.Join(cache, "lib")
+		if err := run(ctx, cache, "mvn", "-q", "-B", "-f", filepath.Join(source, "pom.xml"),
+			"dependency:copy-dependencies", "-DoutputDirectory="+libraries); err != nil {
+			return err
+		}
+		sources, err := filepath.Glob(filepath.Join(source, "src", "*.java"))
+		if err != nil {
+			return err
+		}
+		return run(ctx, cache, append([]string{"javac", "-d", filepath.Join(cache, "classes"),
+			"-cp", filepath.Join(libraries, "*")}, sources...)...)
+	},
+	command: func(_, cache string) ([]string, []string) {
+		path := filepath.Join(cache, "classes") + string(filepath.ListSeparator) + filepath.Join(cache, "lib", "*")
+		return []string{"java", "-cp", path, "App"}, nil
+	},
+}
+
 // installed returns how to run an application whose packages are in the user's
 // cache, where they are put the first time. Where the toolchain is missing it
 // skips the test or, if the SDK tests are required, fails it.

@@ -2,8 +2,8 @@
 // with the packages of its registry and as a process, against a `perdure serve` process.
 //
 // An application prints a line for each scenario: its name, "ok" or "FAILED",
-// how long it took, and details. A line "request restart-server" asks for the
-// server to be killed and started again, which is answered with "done".
+// how long it took, and details. A line that begins with "request" asks for what
+// the SDK cannot do, such as to kill the server and start it again; it is answered with "done".
 package sdk_test
 
 import (
@@ -23,6 +23,7 @@ const patience = 8 * time.Minute
 
 func TestPython(t *testing.T)     { t.Parallel(); drive(t, python) }
 func TestJavaScript(t *testing.T) { t.Parallel(); drive(t, javascript) }
+func TestJava(t *testing.T)       { t.Parallel(); drive(t, java) }
 
 // drive runs an application's scenarios as subtests, and has each that features_test.go names be there.
 func drive(t *testing.T, a application) {
@@ -52,9 +53,8 @@ func drive(t *testing.T, a application) {
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		name, result, _ := strings.Cut(lines.Text(), " ")
 		switch {
-		case name == "request" && result == "restart-server":
-			server.kill()
-			server.start()
+		case name == "request":
+			server.obey(result)
 			if _, err := requests.Write([]byte("done\n")); err != nil {
 				t.Errorf("answer to a request: %v", err)
 			}
@@ -72,10 +72,9 @@ func drive(t *testing.T, a application) {
 	if err := cmd.Wait(); err != nil && !t.Failed() {
 		t.Errorf("every scenario is ok, and the application ends with %v (%v)", err, ctx.Err())
 	}
-	for _, want := range scenariosOf(a.name) {
-		if !slices.Contains(seen, want) {
-			t.Errorf("the scenario %s was not run", want)
-		}
+	missing := slices.DeleteFunc(scenariosOf(a.name), func(s string) bool { return slices.Contains(seen, s) })
+	if len(missing) > 0 {
+		t.Errorf("the application did not run %q", missing)
 	}
 	for i, name := range seen {
 		if !slices.Contains(scenariosOf(a.name), name) || slices.Contains(seen[:i], name) {

@@ -3,16 +3,23 @@ package sdk_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/perdure/perdure/api/protos"
 )
 
 // perdure builds the server once for all tests.
@@ -106,6 +113,34 @@ func (p *process) ready(ctx context.Context) bool {
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill()
 	_ = p.cmd.Wait()
+}
+
+// obey does what an application asks for.
+func (p *process) obey(request string) {
+	p.t.Helper()
+	what, id, _ := strings.Cut(request, " ")
+	if what == "restart-server" {
+		p.kill()
+		p.start()
+		return
+	}
+	conn, err := grpc.NewClient(p.grpc, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	client := protos.NewTaskHubSidecarServiceClient(conn)
+	switch what {
+	case "rewind":
+		_, err = client.RewindInstance(p.t.Context(), &protos.RewindInstanceRequest{InstanceId: id})
+	case "terminate-tree":
+		_, err = client.TerminateInstance(p.t.Context(), &protos.TerminateRequest{InstanceId: id, Recursive: true})
+	default:
+		err = errors.New("nobody knows how to do that")
+	}
+	if err != nil {
+		p.t.Errorf("%s: %v", request, err)
+	}
 }
 
 // stop asks the server to stop, and fails the test if it does not do so in good order.
