@@ -120,6 +120,7 @@ type (
 		HistoryReader
 		Explainer
 		InstanceExporter
+		HubVerifier
 		// GetOrchestrationMetadata reads one instance; api.ErrInstanceNotFound.
 		GetOrchestrationMetadata(context.Context, api.InstanceID) (*api.OrchestrationMetadata, error)
 		Close() error
@@ -140,11 +141,26 @@ type (
 	PayloadLimiter interface {
 		MaxPayload() int
 	}
+	// HubVerifier reads everything that is stored and checks that each instance
+	// can go on from it. It calls found for each fault, whose error ends the reading.
+	HubVerifier interface {
+		VerifyHub(ctx context.Context, found func(id api.InstanceID, fault string) error) (HubSummary, error)
+	}
+
 	// HealthReporter says why the backend refuses work; nil while it works.
 	HealthReporter interface {
 		Health() error
 	}
 )
+
+// HubSummary is what a HubVerifier has read.
+type HubSummary struct {
+	Instances int `json:"instances"`
+	Events    int `json:"events"`
+	Messages  int `json:"messages"` // that no turn has consumed
+	Stalled   int `json:"stalled"`
+	Faults    int `json:"faults"`
+}
 
 // TurnExecutor is the optional interface of an OrchestratorExecutor that keeps
 // an orchestrator blocked at its await between turns. The executor keeps what

@@ -37,6 +37,7 @@ func newRoot() *cobra.Command {
 	addTo(root, "manage", newStart(), newRaise())
 	addTo(root, "manage", newVerbs()...)
 	addTo(root, "hub", newExport(), newImport())
+	addTo(root, "hub", newStorage()...)
 	return root
 }
 
