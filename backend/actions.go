@@ -290,6 +290,7 @@ func (s *OrchestrationRuntimeState) applyTerminate(now time.Time) error {
 					EventId: -1, Timestamp: ts,
 					EventType: &protos.HistoryEvent_ExecutionTerminated{ExecutionTerminated: t},
 				})
+				s.pendingMessages[len(s.pendingMessages)-1].toChild = true // the child's start may have been refused
 			}
 		}
 	}

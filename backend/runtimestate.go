@@ -70,10 +70,15 @@ type OrchestratorMessage struct {
 	TargetInstanceID string
 
 	targetExecution string
+	toChild         bool
 }
 
 // TargetExecutionID is the execution that the message is for; "" for whichever is current.
 func (m OrchestratorMessage) TargetExecutionID() string { return m.targetExecution }
+
+// ToChild reports whether the message is meant for a child of the sender, and for no other
+// instance that may have the id.
+func (m OrchestratorMessage) ToChild() bool { return m.toChild }
 
 // DetachedTask is an activity that an earlier execution scheduled in the turn
 // in which it continued as new: it runs, and its result is ignored.

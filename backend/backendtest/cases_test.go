@@ -40,6 +40,7 @@ func TestEachCaseIsNamed(t *testing.T) {
 
 func TestC01EventsBeforeStart(t *testing.T)                    { onStores(t) }
 func TestC02EventsOfOneNameAreAFIFO(t *testing.T)              { onStores(t) }
+func TestC02EventsForAChildOfTheSameTurn(t *testing.T)         { onStores(t) }
 func TestC04WaitersOfOneNameAreApart(t *testing.T)             { onStores(t) }
 func TestC06ContinueAsNewKeepsABurst(t *testing.T)             { onStores(t) }
 func TestC06ContinueAsNewDropsEventsByDefault(t *testing.T)    { onStores(t) }
@@ -48,13 +49,17 @@ func TestC09ActionsBeforeContinueAsNewTakeEffect(t *testing.T) { onStores(t) }
 func TestC09ActionsOfTheLastTurnTakeEffect(t *testing.T)       { onStores(t) }
 func TestC11TerminateWinsInABatch(t *testing.T)                { onStores(t) }
 func TestC11TerminateRacesATimer(t *testing.T)                 { onStores(t) }
+func TestC11TerminateSparesWhoHasTheID(t *testing.T)           { onStores(t) }
 func TestC12TerminateASuspendedInstance(t *testing.T)          { onStores(t) }
 func TestC13TerminateBeforeTheStartTime(t *testing.T)          { onStores(t) }
 func TestC15TerminateStopsActivities(t *testing.T)             { onStores(t) }
 func TestC17RecursivePurgeIsIdempotent(t *testing.T)           { onStores(t) }
+func TestC17PurgeOfACircle(t *testing.T)                       { onStores(t) }
 func TestC18ResultForAPurgedInstance(t *testing.T)             { onStores(t) }
 func TestC20ForceWithoutTheHistory(t *testing.T)               { onStores(t) }
+func TestC20ForcedEndsReachTheParent(t *testing.T)             { onStores(t) }
 func TestC21OneStarterWins(t *testing.T)                       { onStores(t) }
+func TestC21AClientAndAParentRace(t *testing.T)                { onStores(t) }
 func TestC23TakenChildIDFailsTheTask(t *testing.T)             { onStores(t) }
 func TestC23TwoParentsRaceForAChildID(t *testing.T)            { onStores(t) }
 func TestC24IDs(t *testing.T)                                  { onStores(t) }

@@ -23,7 +23,7 @@ type outgoing struct {
 	in   *message        // what the target receives; nil where it is dropped
 	row  *store.Instance // the new row, where the message starts a child
 	bad  error           // why the target's id is refused
-	next *instance       // the child that takes the place of a finished one
+	next *instance       // the child that this message starts, or that the turn started before it sent this
 }
 
 // turnCommit is a turn on its way through the lane.
@@ -342,7 +342,7 @@ func isResult(ev *backend.HistoryEvent) bool {
 
 // send stores the turn's messages in the inboxes of their targets.
 func (c *turnCommit) send(b *builder) error {
-	starts := map[string]bool{}
+	starts := map[string]*instance{}
 	for n := range c.out {
 		o := &c.out[n]
 		o.in, o.next = nil, nil
@@ -353,6 +353,14 @@ func (c *turnCommit) send(b *builder) error {
 			continue
 		}
 		to := o.to
+		if next := starts[to.id]; next != nil && !isEntityMessage(o.msg.HistoryEvent) && o.msg.TargetExecutionID() == "" {
+			var err error
+			o.next, o.in = next, &message{event: o.msg.HistoryEvent, state: durable}
+			if o.in.seq, err = b.store(next.key, o.msg.HistoryEvent); err != nil {
+				return err
+			}
+			continue
+		}
 		if to.ent != nil && to.gone { // an entity is never over: the engine is
 			return backend.ErrNotInitialized
 		}
@@ -364,6 +372,9 @@ func (c *turnCommit) send(b *builder) error {
 		}
 		if exec := o.msg.TargetExecutionID(); exec != "" && exec != to.execution() {
 			continue // for an execution that is over
+		}
+		if o.msg.ToChild() && to.parent() != c.i.id {
+			continue // another instance has the id
 		}
 		if to.start != nil && to.start.state == held {
 			if err := c.e.buildStart(to, b); err != nil {
@@ -380,19 +391,49 @@ func (c *turnCommit) send(b *builder) error {
 }
 
 func (i *instance) execution() string {
-	if i.row != nil {
-		return i.row.ExecutionID
-	}
-	if i.startRow != nil {
-		return i.startRow.ExecutionID
+	if row := i.anyRow(); row != nil {
+		return row.ExecutionID
 	}
 	return ""
 }
 
+func (i *instance) parent() string {
+	if row := i.anyRow(); row != nil {
+		return row.ParentID
+	}
+	return ""
+}
+
+// anyRow is the instance's row, as committed or to be created; nil for none.
+func (i *instance) anyRow() *store.Instance {
+	if i.row != nil {
+		return i.row
+	}
+	return i.startRow
+}
+
+// repin takes what has the target's id now, as what had it was purged or replaced meanwhile. The mutex is held.
+func (e *Engine) repin(o *outgoing) {
+	to := e.byID[o.to.id]
+	if to == nil {
+		to = &instance{id: o.to.id}
+		e.byID[to.id] = to
+	}
+	if to.loading != nil {
+		return
+	}
+	to.pins++
+	o.to.pins--
+	o.to = to
+}
+
 // startChild stores a child, in the place of a finished instance where one has
 // the id. A taken id fails the parent's task.
-func (c *turnCommit) startChild(b *builder, o *outgoing, starts map[string]bool) error {
+func (c *turnCommit) startChild(b *builder, o *outgoing, starts map[string]*instance) error {
 	e := c.e
+	if o.to.gone && o.to != c.i {
+		e.repin(o)
+	}
 	failure := &protos.TaskFailureDetails{
 		ErrorType:    "DuplicateInstance",
 		ErrorMessage: fmt.Sprintf("sub-orchestration id %q is taken by an instance that has not finished", o.row.ID),
@@ -400,7 +441,7 @@ func (c *turnCommit) startChild(b *builder, o *outgoing, starts map[string]bool)
 	if o.bad != nil {
 		failure = &protos.TaskFailureDetails{ErrorType: "InvalidInstanceID", ErrorMessage: o.bad.Error(), IsNonRetriable: true}
 	}
-	if o.bad != nil || o.to == c.i || o.to.gone || (o.to.exists() && !o.to.finished()) || starts[o.to.id] {
+	if o.bad != nil || o.to == c.i || o.to.gone || o.to.deleted == b || (o.to.exists() && !o.to.finished()) || starts[o.to.id] != nil {
 		if c.i.ent != nil { // it expects no answer
 			e.log.Warnf("%s: the start of %s is dropped: %s", c.i.id, o.row.ID, failure.GetErrorMessage())
 			return nil
@@ -416,12 +457,11 @@ func (c *turnCommit) startChild(b *builder, o *outgoing, starts map[string]bool)
 		c.self = append(c.self, &message{event: ev, state: durable, seq: seq})
 		return nil
 	}
-	starts[o.to.id] = true
 	e.nextKey++
 	row := *o.row
 	row.Key = e.nextKey
 	if o.to.row != nil {
-		b.Delete = append(b.Delete, o.to.row.Key)
+		b.remove(o.to)
 	}
 	o.in = &message{event: o.msg.HistoryEvent, state: durable}
 	var err error
@@ -430,5 +470,6 @@ func (c *turnCommit) startChild(b *builder, o *outgoing, starts map[string]bool)
 	}
 	b.insert(&row)
 	o.next = &instance{id: row.ID, key: row.Key, row: &row, rest: row.ScheduledAt}
+	starts[o.to.id] = o.next
 	return nil
 }

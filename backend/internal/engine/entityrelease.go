@@ -7,8 +7,10 @@ import (
 	"fmt"
 
 	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/perdure/perdure/api"
+	"github.com/perdure/perdure/api/protos"
 	"github.com/perdure/perdure/backend"
 	"github.com/perdure/perdure/backend/internal/store"
 )
@@ -17,15 +19,16 @@ import (
 var errMoved = errors.New("the instance went on meanwhile")
 
 // unlocks are what an unfinished orchestration has to send when it is ended
-// from outside of its turns: they go into the batch that ends it.
+// from outside of its turns, and what its parent is told: they go into the batch that ends it.
 type unlocks struct {
 	*turnCommit
 	at int64 // what the instance's turned was when its history was read
 }
 
 // unlocksOf reads the history of a pinned instance for its locks. One that cannot
-// be read is left to CleanEntityStorage. The caller releases the result.
-func (e *Engine) unlocksOf(ctx context.Context, i *instance) (unlocks, error) {
+// be read is left to CleanEntityStorage. how is what happens to the instance, for
+// the parent that waits for its result. The caller releases the result.
+func (e *Engine) unlocksOf(ctx context.Context, i *instance, how string) (unlocks, error) {
 	u := unlocks{turnCommit: &turnCommit{e: e, i: i, s: backend.NewOrchestrationRuntimeState(api.InstanceID(i.id), nil)}}
 	e.mu.Lock()
 	row := i.row
@@ -44,7 +47,13 @@ func (e *Engine) unlocksOf(ctx context.Context, i *instance) (unlocks, error) {
 		}
 		e.log.Warnf("%s: its history cannot be read for locks of entities: %v", i.id, err)
 	}
-	return u, u.addressAll(ctx, l.Unlocks(api.InstanceID(i.id), e.Now()))
+	msgs := l.Unlocks(api.InstanceID(i.id), e.Now())
+	if row.ParentID != "" {
+		msgs = append(msgs, backend.NewOrchestratorMessage(row.ParentID, row.ParentExec, backend.NewChildFailed(row.ParentTask,
+			&protos.TaskFailureDetails{ErrorType: "SubOrchestration" + how, ErrorMessage: "sub-orchestration was " + how},
+			timestamppb.New(e.Now()))))
+	}
+	return u, u.addressAll(ctx, msgs)
 }
 
 // build adds the unlocks to the batch, in which the instance ends; errMoved.

@@ -97,8 +97,9 @@ type instance struct {
 	turned int64    // how many turns were stored since it was read
 	turnIn *builder // the batch that stores the newest turn
 
-	sealed *builder // the batch in which the instance or its execution ends
-	ends   bool     // it is the instance that ends
+	sealed  *builder // the batch in which the instance or its execution ends
+	ends    bool     // it is the instance that ends
+	deleted *builder // the batch that deletes its row
 }
 
 func (i *instance) finished() bool { return i.row != nil && !i.row.Unfinished }

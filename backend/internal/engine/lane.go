@@ -152,13 +152,33 @@ func lost(err error) error {
 	return err
 }
 
+// build makes the batch of the ops that can be built. One that fails after it
+// has put something into the batch makes the batch begin anew, without it.
 func (e *Engine) build(ops []*op) *builder {
-	b := &builder{e: e}
-	b.Epoch = e.epoch
-	for _, o := range ops {
-		o.err = o.build(b)
+	b := e.newBuilder()
+	var failed map[*op]bool
+	for n := 0; n < len(ops); n++ {
+		o := ops[n]
+		if failed[o] {
+			continue
+		}
+		before := b.size()
+		if o.err = o.build(b); o.err == nil || b.size() == before {
+			continue
+		}
+		if failed == nil {
+			failed = map[*op]bool{}
+		}
+		failed[o] = true
+		b, n = e.newBuilder(), -1
 	}
 	b.finish()
+	return b
+}
+
+func (e *Engine) newBuilder() *builder {
+	b := &builder{e: e}
+	b.Epoch = e.epoch
 	return b
 }
 
@@ -213,6 +233,12 @@ type builder struct {
 	isNew map[int64]bool
 	order []int64
 	inbox map[int64]int // seq: index in Batch.Inbox
+	edits int           // changes that make nothing longer
+}
+
+// size grows with every change.
+func (b *builder) size() int {
+	return b.edits + len(b.Delete) + len(b.Truncate) + len(b.Batch.History) + len(b.Inbox) + len(b.Consume)
 }
 
 func (b *builder) insert(row *store.Instance) {
@@ -221,6 +247,12 @@ func (b *builder) insert(row *store.Instance) {
 		b.isNew = map[int64]bool{}
 	}
 	b.isNew[row.Key] = true
+}
+
+// remove deletes an instance with all that is stored of it.
+func (b *builder) remove(i *instance) {
+	i.deleted = b
+	b.Delete = append(b.Delete, i.row.Key)
 }
 
 func (b *builder) update(row *store.Instance) { b.put(row) }
@@ -233,6 +265,7 @@ func (b *builder) put(row *store.Instance) {
 		b.order = append(b.order, row.Key)
 	}
 	b.rows[row.Key] = row
+	b.edits++
 }
 
 func (b *builder) history(key, at int64, events []byte) int64 {
@@ -262,6 +295,7 @@ func (b *builder) consume(seq int64) {
 	}
 	if at, ok := b.inbox[seq]; ok {
 		b.Inbox[at].Event = nil // see finish
+		b.edits++
 		return
 	}
 	b.Consume = append(b.Consume, seq)
@@ -275,9 +309,13 @@ func (b *builder) finish() {
 			b.Update = append(b.Update, b.rows[key])
 		}
 	}
+	gone := map[int64]bool{}
+	for _, key := range b.Delete {
+		gone[key] = true
+	}
 	kept := b.Inbox[:0]
 	for _, r := range b.Inbox {
-		if r.Event != nil {
+		if r.Event != nil && !gone[r.Key] { // what is sent to an instance goes with it
 			kept = append(kept, r)
 		}
 	}

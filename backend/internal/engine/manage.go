@@ -35,10 +35,11 @@ func (e *Engine) purge(ctx context.Context, id api.InstanceID, recursive, force 
 	if row.Unfinished && !force {
 		return 0, fmt.Errorf("%w: %s is %s", api.ErrNotCompleted, id, api.StatusName(protos.OrchestrationStatus(row.Status)))
 	}
-	rows := []*store.Instance{row}
+	rows, seen := []*store.Instance{row}, map[int64]bool{row.Key: true} // reused ids can make a circle
 	for n := 0; recursive && n < len(rows); n++ {
 		if err := e.children(ctx, rows[n].ID, func(child *store.Instance) error {
-			if force || !child.Unfinished {
+			if !seen[child.Key] && (force || !child.Unfinished) {
+				seen[child.Key] = true
 				rows = append(rows, child)
 			}
 			return nil
@@ -61,18 +62,24 @@ func (e *Engine) purge(ctx context.Context, id api.InstanceID, recursive, force 
 			return 0, err
 		}
 		pinned = append(pinned, i)
-		u, err := e.unlocksOf(ctx, i)
+		u, err := e.unlocksOf(ctx, i, "PURGED")
 		locks = append(locks, u)
 		if err != nil {
 			return 0, err
 		}
 	}
-	deleted := 0
+	var deleted []int // of pinned
 	err = e.submit(&op{
 		build: func(b *builder) error {
-			deleted = 0
+			deleted = deleted[:0]
+			switch root := pinned[0]; {
+			case root.gone || root.row == nil || root.row.Key != row.Key || root.deleted == b:
+				return fmt.Errorf("%w: %s", api.ErrInstanceNotFound, id)
+			case root.row.Unfinished && !force:
+				return fmt.Errorf("%w: %s", api.ErrNotCompleted, id)
+			}
 			for n, i := range pinned {
-				if i.row == nil || i.row.Key != rows[n].Key || (i.row.Unfinished && !force) {
+				if i.gone || i.row == nil || i.row.Key != rows[n].Key || i.deleted == b || (i.row.Unfinished && !force) {
 					continue // replaced, or gone already
 				}
 				if i.row.Unfinished {
@@ -80,14 +87,8 @@ func (e *Engine) purge(ctx context.Context, id api.InstanceID, recursive, force 
 						return err
 					}
 				}
-				b.Delete = append(b.Delete, i.row.Key)
-				deleted++
-			}
-			switch root := pinned[0]; {
-			case root.row == nil || root.row.Key != row.Key:
-				return fmt.Errorf("%w: %s", api.ErrInstanceNotFound, id)
-			case root.row.Unfinished && !force:
-				return fmt.Errorf("%w: %s", api.ErrNotCompleted, id)
+				b.remove(i)
+				deleted = append(deleted, n)
 			}
 			return nil
 		},
@@ -95,17 +96,19 @@ func (e *Engine) purge(ctx context.Context, id api.InstanceID, recursive, force 
 			if err != nil {
 				return
 			}
-			for n, i := range pinned {
-				if i.row != nil && i.row.Key == rows[n].Key && (force || !i.row.Unfinished) {
-					locks[n].deliver()
-					e.release(i)
-					e.notify(i.id)
-					e.forget(i)
-				}
+			for _, n := range deleted {
+				i := pinned[n]
+				locks[n].deliver()
+				e.release(i)
+				e.notify(i.id)
+				e.forget(i)
 			}
 		},
 	})
-	return deleted, err
+	if err != nil {
+		return 0, err
+	}
+	return len(deleted), nil
 }
 
 // release ends an instance from outside of its turn: the orchestrator that
@@ -145,7 +148,7 @@ func (e *Engine) forceTerminate(ctx context.Context, id api.InstanceID, output *
 		return err
 	}
 	defer e.unpin(i)
-	locks, err := e.unlocksOf(ctx, i)
+	locks, err := e.unlocksOf(ctx, i, api.StatusName(api.RUNTIME_STATUS_TERMINATED))
 	defer locks.release()
 	if err != nil {
 		return err
@@ -153,7 +156,7 @@ func (e *Engine) forceTerminate(ctx context.Context, id api.InstanceID, output *
 	var ended *store.Instance
 	return e.submit(&op{
 		build: func(b *builder) error {
-			if i.gone || i.row == nil || i.row.Key != row.Key {
+			if i.gone || i.row == nil || i.row.Key != row.Key || i.deleted == b {
 				return fmt.Errorf("%w: %s", api.ErrInstanceNotFound, id)
 			}
 			ended = nil

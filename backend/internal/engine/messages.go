@@ -56,13 +56,14 @@ func (e *Engine) start(
 	if err != nil {
 		return err
 	}
-	i, err := pin(ctx, id)
-	if err != nil {
-		return err
-	}
-	defer e.unpin(i)
 	for {
-		if err = e.create(ctx, i, row, ev, policy); !errors.Is(err, errMoved) {
+		i, err := pin(ctx, id)
+		if err != nil {
+			return err
+		}
+		err = e.create(ctx, i, row, ev, policy)
+		e.unpin(i)
+		if !errors.Is(err, errMoved) {
 			return err
 		}
 	}
@@ -118,9 +119,9 @@ func (e *Engine) create(
 ) error {
 	m := &message{event: ev, ack: make(chan error, 1)}
 	e.mu.Lock()
-	if i.gone {
+	if i.gone { // purged or replaced meanwhile; pin says so where the engine is closed
 		e.mu.Unlock()
-		return fmt.Errorf("start %s: %w", i.id, backend.ErrNotInitialized)
+		return errMoved
 	}
 	replaces := false
 	if i.exists() {
@@ -131,9 +132,14 @@ func (e *Engine) create(
 		for _, s := range policy.GetReplaceableStatus() {
 			replaces = replaces || s == status
 		}
-		if !replaces || i.row == nil {
+		if !replaces {
 			e.mu.Unlock()
 			return fmt.Errorf("%w: %w: %s (%s)", backend.ErrDuplicateEvent, api.ErrDuplicateInstance, i.id, api.StatusName(status))
+		}
+		if start := i.start; i.row == nil { // what is replaced must be durable
+			e.mu.Unlock()
+			_ = e.submit(e.startOp(i, start)) // its starter gets the error
+			return errMoved
 		}
 	}
 	if replaces {
@@ -154,6 +160,10 @@ func (e *Engine) createOp(i *instance, m *message) *op {
 	skipped := false
 	return &op{
 		build: func(b *builder) error {
+			if i.gone && i.start == m { // the engine was closed: it may be open anew by now
+				skipped = false
+				return backend.ErrNotInitialized
+			}
 			if skipped = i.start != m || m.state != queued; skipped {
 				if i.start == m {
 					m.seq = 0 // an earlier build of this op may have set it
@@ -168,6 +178,24 @@ func (e *Engine) createOp(i *instance, m *message) *op {
 			}
 			e.applyStart(i, m, err)
 			m.answer(err)
+		},
+	}
+}
+
+// startOp stores a start at once, unless a turn that does so is on its way.
+func (e *Engine) startOp(i *instance, m *message) *op {
+	skipped := false
+	return &op{
+		build: func(b *builder) error {
+			if skipped = i.gone || i.start != m || m.state == riding; skipped {
+				return nil
+			}
+			return e.buildStart(i, b)
+		},
+		apply: func(err error) {
+			if !skipped {
+				e.applyStart(i, m, err)
+			}
 		},
 	}
 }
@@ -212,6 +240,12 @@ func (e *Engine) dropStart(i *instance, m *message, err error) {
 		other.answer(err)
 	}
 	m.answer(err)
+	if t := i.turn; t != nil { // it is out: its worker will find its lock lost
+		for _, other := range t.msgs {
+			other.answer(err)
+		}
+		e.leave(i)
+	}
 	i.inbox, i.start, i.startRow, i.startIn = nil, nil, nil, nil
 	i.ready = false
 	e.forget(i)
@@ -224,7 +258,7 @@ func (e *Engine) replace(ctx context.Context, i *instance, row *store.Instance, 
 	row.Key = e.nextKey
 	old := i.row.Key
 	e.mu.Unlock()
-	locks, err := e.unlocksOf(ctx, i)
+	locks, err := e.unlocksOf(ctx, i, "REPLACED")
 	defer locks.release()
 	if err != nil {
 		return err
@@ -233,8 +267,8 @@ func (e *Engine) replace(ctx context.Context, i *instance, row *store.Instance, 
 	m := &message{event: ev, state: durable}
 	err = e.submit(&op{
 		build: func(b *builder) error {
-			if i.gone || i.row == nil || i.row.Key != old {
-				return fmt.Errorf("%w: %w: %s was replaced meanwhile", backend.ErrDuplicateEvent, api.ErrDuplicateInstance, i.id)
+			if i.gone || i.row == nil || i.row.Key != old || i.deleted == b {
+				return errMoved
 			}
 			if err := locks.build(b); err != nil {
 				return err
@@ -243,7 +277,7 @@ func (e *Engine) replace(ctx context.Context, i *instance, row *store.Instance, 
 			if m.seq, err = b.store(row.Key, ev); err != nil {
 				return err
 			}
-			b.Delete = append(b.Delete, old)
+			b.remove(i)
 			b.insert(row)
 			return nil
 		},

@@ -1,8 +1,10 @@
 package engine
 
 import (
+	"fmt"
 	"time"
 
+	"github.com/perdure/perdure/api"
 	"github.com/perdure/perdure/api/protos"
 	"github.com/perdure/perdure/backend"
 )
@@ -107,24 +109,19 @@ func (c *turnCommit) keep() {
 // deliver hands the turn's messages, which are durable now, to their targets.
 func (c *turnCommit) deliver() {
 	e := c.e
-	for _, o := range c.out {
+	for n := range c.out {
+		o := &c.out[n]
 		if o.in == nil {
 			continue
 		}
 		to := o.to
-		if o.next != nil {
-			next := o.next
-			e.end(to, true)
-			e.forget(to)
-			e.byID[next.id], e.byKey[next.key] = next, next
-			for n := range c.out { // what this turn has pinned
-				if c.out[n].to == to {
-					c.out[n].to = next
-					next.pins++
-					to.pins--
-				}
+		if next := o.next; next != nil {
+			if e.byID[next.id] != next {
+				e.supplant(to, next)
 			}
-			to = next
+			next.pins++ // what this turn has pinned
+			to.pins--
+			o.to, to = next, next
 		}
 		if to.gone || to.finished() {
 			continue
@@ -136,6 +133,20 @@ func (c *turnCommit) deliver() {
 			e.arm(to)
 		}
 	}
+}
+
+// supplant puts a new child in the place of what had its id: nothing, a
+// finished instance, or a start that came while the child's was being stored
+// and so is refused. The mutex is held.
+func (e *Engine) supplant(old, next *instance) {
+	if m := old.start; m != nil {
+		taken := fmt.Errorf("%w: %w: %s (%s)", backend.ErrDuplicateEvent, api.ErrDuplicateInstance, old.id,
+			api.StatusName(api.RUNTIME_STATUS_PENDING))
+		e.dropStart(old, m, taken)
+	}
+	e.release(old)
+	e.forget(old)
+	e.byID[next.id], e.byKey[next.key] = next, next
 }
 
 // fail drops a turn that could not be stored.
