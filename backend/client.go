@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -142,7 +143,7 @@ func startInstance(ctx context.Context, be Backend, req *protos.CreateInstanceRe
 				InstanceId: req.GetInstanceId(), ExecutionId: wrapperspb.String(NewExecutionID()),
 			},
 			ScheduledStartTimestamp: req.GetScheduledStartTimestamp(),
-			ParentTraceContext:      req.GetParentTraceContext(),
+			ParentTraceContext:      cmp.Or(req.GetParentTraceContext(), traceContext(ctx)),
 		}},
 	}
 	if policy := req.GetOrchestrationIdReusePolicy(); fresh != nil {

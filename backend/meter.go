@@ -1,7 +1,6 @@
 package backend
 
 import (
-	"strings"
 	"time"
 
 	"github.com/perdure/perdure/api/protos"
@@ -73,51 +72,22 @@ func WithMeter(m Meter) NewTaskWorkerOptions {
 	return func(o *WorkerOptions) { o.Meter = m }
 }
 
-// labeled is the optional interface of a work item that says what it is of.
-type labeled interface {
-	label() (WorkKind, string)
-}
-
-func (wi *OrchestrationWorkItem) label() (WorkKind, string) {
-	if wi.State == nil {
-		return OrchestrationWork, ""
-	}
-	return OrchestrationWork, wi.State.StartEvent().GetName()
-}
-
-func (wi *ActivityWorkItem) label() (WorkKind, string) {
-	return ActivityWork, wi.NewEvent.GetTaskScheduled().GetName()
-}
-
-func (wi *EntityWorkItem) label() (WorkKind, string) {
-	name, _, _ := strings.Cut(strings.TrimPrefix(string(wi.InstanceID), "@"), "@")
-	return EntityWork, name
-}
-
 // stopwatch measures the processing of one item.
 type stopwatch struct {
 	meter Meter
 	since time.Time
-	kind  WorkKind
-	name  string
+	item  origin
 }
 
-func (w *taskWorker) stopwatch() stopwatch {
-	if w.meter == nil {
+func (w *taskWorker) stopwatch(item origin) stopwatch {
+	if w.meter == nil || item.kind == "" {
 		return stopwatch{}
 	}
-	return stopwatch{meter: w.meter, since: time.Now()}
-}
-
-// look notes what the item is of: once it is completed it belongs to others.
-func (s *stopwatch) look(wi WorkItem) {
-	if l, ok := wi.(labeled); ok && s.meter != nil {
-		s.kind, s.name = l.label()
-	}
+	return stopwatch{meter: w.meter, since: time.Now(), item: item}
 }
 
 func (s *stopwatch) stop(outcome WorkOutcome) {
-	if s.meter != nil && s.kind != "" {
-		s.meter.Ran(s.kind, s.name, outcome, time.Since(s.since))
+	if s.meter != nil {
+		s.meter.Ran(s.item.kind, s.item.name, outcome, time.Since(s.since))
 	}
 }

@@ -170,7 +170,7 @@ func (p *orchestrationProcessor) run(ctx context.Context, wi *OrchestrationWorkI
 			s.CustomStatus = results.Response.GetCustomStatus()
 		}
 		s.keepTraceContext(results.Response.GetOrchestrationTraceContext())
-		again, err := s.applyActions(results.Response.GetActions(), nil, now)
+		again, err := s.applyActions(results.Response.GetActions(), s.StartEvent().GetParentTraceContext(), now)
 		if err != nil || !again {
 			return err
 		}

@@ -7,6 +7,8 @@ import (
 	"runtime/debug"
 	"sync"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 )
 
 // TaskWorker fetches work items and processes them, several at a time.
@@ -41,6 +43,8 @@ type WorkerOptions struct {
 	MaxParallelWorkItems int32
 	// Meter is told of each item; nil for none.
 	Meter Meter
+	// Tracer is where spans go; nil for otel.GetTracerProvider().
+	Tracer trace.TracerProvider
 }
 
 // NewTaskWorkerOptions sets one thing of WorkerOptions.
@@ -63,10 +67,11 @@ const (
 )
 
 type taskWorker struct {
-	p     TaskProcessor
-	log   Logger
-	meter Meter
-	max   int
+	p      TaskProcessor
+	log    Logger
+	meter  Meter
+	tracer trace.Tracer
+	max    int
 
 	slots chan struct{} // one token per item in process
 
@@ -94,7 +99,7 @@ func newTaskWorker(p TaskProcessor, logger Logger, opts ...NewTaskWorkerOptions)
 		f(o)
 	}
 	n := int(max(o.MaxParallelWorkItems, 1))
-	w := &taskWorker{p: p, log: logger, meter: o.Meter, max: n, slots: make(chan struct{}, n)}
+	w := &taskWorker{p: p, log: logger, meter: o.Meter, tracer: tracerOf(o.Tracer), max: n, slots: make(chan struct{}, n)}
 	w.workCtx, w.cancel = context.WithCancel(context.Background())
 	return w
 }
@@ -225,18 +230,21 @@ func (w *taskWorker) ProcessNext(ctx context.Context) (bool, error) {
 // executor, which turns its panics into failures; what is recovered here is a
 // fault of the host, and costs one attempt.
 func (w *taskWorker) handle(ctx context.Context, wi WorkItem) {
-	watch, outcome := w.stopwatch(), WorkAbandoned
+	item, outcome := originOf(wi), WorkAbandoned
+	watch := w.stopwatch(item)
+	ctx, span := w.trace(ctx, item)
 	defer func() {
 		if r := recover(); r != nil {
 			w.log.Errorf("%s: %s: panic: %v\n%s", w.p.Name(), wi.Description(), r, debug.Stack())
 			w.abandon(ctx, wi)
 		}
 		watch.stop(outcome)
+		span.end(outcome)
 		<-w.slots
 		w.items.Done()
 	}()
 	err := w.p.ProcessWorkItem(ctx, wi)
-	watch.look(wi)
+	span.look(wi)
 	switch {
 	case err == nil:
 	case errors.Is(err, ErrWorkItemLockLost):

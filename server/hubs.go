@@ -79,7 +79,7 @@ func (s *hubs) assemble(name string, be backend.Backend) *hub {
 	if m, ok := be.(backend.Metered); ok {
 		m.SetMeter(meter)
 	}
-	options := []backend.NewTaskWorkerOptions{backend.WithMaxParallelism(maxOpenItems), backend.WithMeter(meter)}
+	options := []backend.NewTaskWorkerOptions{backend.WithMaxParallelism(maxOpenItems), backend.WithMeter(meter), backend.WithTracerProvider(s.opts.Tracer)}
 	h.executor = backend.RegisterGrpcExecutor(h, be, log,
 		backend.WithMaxWorkItemSize(s.opts.MaxWorkItem), backend.WithWorkItemLeases(0, s.opts.ActivityTimeout))
 	h.worker = backend.NewTaskHubWorker(be,

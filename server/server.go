@@ -8,16 +8,23 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/stats"
 
+	"github.com/perdure/perdure/api/protos"
 	"github.com/perdure/perdure/backend"
 )
 
@@ -44,6 +51,8 @@ type Options struct {
 	Hubs     Hubs
 	HubNames []string
 	MaxHubs  int
+	// Tracer is where spans go; nil for nowhere.
+	Tracer trace.TracerProvider
 	// OnReady is called once the server takes work.
 	OnReady func()
 	// Log takes what the server has to say (default slog's default logger).
@@ -65,6 +74,9 @@ func (o Options) withDefaults() Options {
 	o.keepaliveTimeout = cmp.Or(o.keepaliveTimeout, 10*time.Second)
 	o.MaxWorkItem = cmp.Or(o.MaxWorkItem, 4<<20)
 	o.MaxHubs = cmp.Or(o.MaxHubs, 100)
+	if o.Tracer == nil {
+		o.Tracer = noop.NewTracerProvider()
+	}
 	if o.Log == nil {
 		o.Log = backend.DefaultLogger()
 	}
@@ -153,6 +165,9 @@ func (s *Server) newGRPC() *grpc.Server {
 		// Peers may ask as often as they like: SDKs, and the proxies before them, differ.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 100 * time.Millisecond, PermitWithoutStream: true}),
 		grpc.InTapHandle(s.guard.admit),
+		grpc.StatsHandler(otelgrpc.NewServerHandler(
+			otelgrpc.WithTracerProvider(s.opts.Tracer), otelgrpc.WithPropagators(propagation.TraceContext{}), otelgrpc.WithFilter(isTraced),
+		)),
 		grpc.ChainUnaryInterceptor(s.stats.calls.UnaryServerInterceptor()),
 		grpc.ChainStreamInterceptor(s.stats.calls.StreamServerInterceptor()),
 	}
@@ -165,6 +180,18 @@ func (s *Server) newGRPC() *grpc.Server {
 	reflection.Register(rpc)
 	s.stats.calls.InitializeMetrics(rpc)
 	return rpc
+}
+
+// isTraced leaves out what is asked all the time, and what has spans of its own: the work.
+func isTraced(call *stats.RPCTagInfo) bool {
+	service, method, _ := strings.Cut(strings.TrimPrefix(call.FullMethodName, "/"), "/")
+	switch {
+	case !strings.HasPrefix(call.FullMethodName, "/TaskHubSidecarService/") && service != protos.Operations_ServiceDesc.ServiceName:
+		return false
+	case method == "Hello", method == "GetWorkItems", strings.HasPrefix(method, "Complete"), strings.HasPrefix(method, "WaitFor"):
+		return false
+	}
+	return true
 }
 
 func (s *Server) stop(ctx context.Context, rpc *grpc.Server, web *http.Server) error {

@@ -2,11 +2,8 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"io"
-	"os"
 	"strings"
-	"syscall"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -50,28 +47,6 @@ func TestExitCodes(t *testing.T) {
 // TestServeUntilSignal runs the command in this process and ends it as an operator would.
 func TestServeUntilSignal(t *testing.T) {
 	t.Cleanup(func() { goleak.VerifyNone(t) })
-	r, w := io.Pipe()
-	code := make(chan int, 1)
-	go func() {
-		defer w.Close()
-		code <- run(context.Background(), []string{
-			"serve", "--db", t.TempDir() + "/hub.db", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0",
-		}, w, io.Discard)
-	}()
-	var out strings.Builder
-	buf := make([]byte, 1024)
-	for !strings.Contains(out.String(), "open to") {
-		n, err := r.Read(buf)
-		out.Write(buf[:n])
-		if err != nil {
-			t.Fatalf("it ended after %q with %d", out.String(), <-code)
-		}
-	}
-	if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	rest, err := io.ReadAll(r)
-	if got := <-code; got != 0 || err != nil || !strings.HasSuffix(string(rest), "stopped\n") {
-		t.Errorf("exit code %d after %q, %v", got, rest, err)
-	}
+	_, stop := serveUntilSignal(t)
+	stop()
 }

@@ -99,6 +99,9 @@ func (f *serveFlags) prepare(stderr io.Writer) (log backend.Logger, store storeO
 	return log, storeOptions{maxPayload: int(size) / 4 * 3, relaxed: f.relaxed}, nil
 }
 
+// flushTime is how long a stopping server tries to send its last spans.
+const flushTime = 3 * time.Second
+
 // run serves until the command's context ends; then, if any, is called once the server is ready.
 func (f *serveFlags) run(cmd *cobra.Command, be backend.Backend, hubs server.Hubs, then func(context.Context, *server.Server)) error {
 	out := cmd.OutOrStdout()
@@ -127,8 +130,21 @@ func (f *serveFlags) run(cmd *cobra.Command, be backend.Backend, hubs server.Hub
 			then(cmd.Context(), s)
 		}
 	}
-	s, err := server.New(cmd.Context(), be, f.opts)
+	tracing, err := newTracing(cmd.Context())
 	if err != nil {
+		return usageError{err}
+	}
+	if tracing != nil {
+		f.opts.Tracer = tracing
+		defer func() { // what it holds is sent; a collector that is gone is not waited for
+			last, cancel := context.WithTimeout(context.WithoutCancel(cmd.Context()), flushTime)
+			defer cancel()
+			if err := tracing.Shutdown(last); err != nil {
+				f.opts.Log.Warnf("the last spans were not sent: %v", err)
+			}
+		}()
+	}
+	if s, err = server.New(cmd.Context(), be, f.opts); err != nil {
 		return err
 	}
 	if err := s.Run(cmd.Context()); err != nil {
