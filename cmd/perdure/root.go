@@ -38,6 +38,8 @@ func newRoot() *cobra.Command {
 	addTo(root, "manage", newVerbs()...)
 	addTo(root, "hub", newExport(), newImport())
 	addTo(root, "hub", newStorage()...)
+	addTo(root, "hub", newTop(), newDoctor(), newBench())
+	addTo(root, "manage", newEntity())
 	return root
 }
 

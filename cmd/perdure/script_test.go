@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/perdure/perdure/api"
 	"github.com/perdure/perdure/backend"
 	"github.com/perdure/perdure/client"
 	"github.com/perdure/perdure/task"
@@ -116,6 +117,9 @@ func worker(ts *testscript.TestScript) {
 		"parent": func(ctx *task.OrchestrationContext) (any, error) {
 			return nil, ctx.CallSubOrchestrator("wait", task.WithSubOrchestrationInstanceID(string(ctx.ID)+"-child")).Await(nil)
 		},
+		"touch": func(ctx *task.OrchestrationContext) (any, error) { // behind the signals that came before
+			return nil, ctx.CallEntity(api.NewEntityID("counter", "clicks"), "add", task.WithEntityInput(0)).Await(nil)
+		},
 		"flaky": func(ctx *task.OrchestrationContext) (any, error) {
 			return "ok", ctx.CallActivity("flaky").Await(nil)
 		},
@@ -138,6 +142,13 @@ func worker(ts *testscript.TestScript) {
 	} {
 		ts.Check(r.AddActivityN(name, a))
 	}
+	ts.Check(r.AddEntityN("counter", func(ctx *task.EntityContext) (any, error) {
+		var n, by int
+		if err := errors.Join(ctx.GetState(&n), ctx.GetInput(&by)); err != nil {
+			return nil, err
+		}
+		return n + by, ctx.SetState(n + by)
+	}))
 	cc, err := grpc.NewClient(ts.Getenv("GRPC"), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	ts.Check(err)
 	ctx, cancel := context.WithCancel(context.Background())
