@@ -16,11 +16,15 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/perdure/perdure/api/protos"
 )
+
+// built is the directory of the server, once perdure was called.
+var built string
 
 // perdure builds the server once for all tests.
 var perdure = sync.OnceValues(func() (string, error) {
@@ -28,6 +32,7 @@ var perdure = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	built = dir
 	binary := filepath.Join(dir, "perdure")
 	args := []string{"build", "-o", binary}
 	if raceEnabled {
@@ -35,17 +40,18 @@ var perdure = sync.OnceValues(func() (string, error) {
 	}
 	cmd := exec.Command("go", append(args, "github.com/perdure/perdure/cmd/perdure")...) //nolint:noctx // it outlives the test that comes first
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return dir, fmt.Errorf("build the server: %w\n%s", err, out)
+		return "", fmt.Errorf("build the server: %w\n%s", err, out)
 	}
 	return binary, nil
 })
 
 func TestMain(m *testing.M) {
-	code := m.Run()
-	if binary, err := perdure(); err == nil {
-		_ = os.RemoveAll(filepath.Dir(binary))
-	}
-	os.Exit(code)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if built != "" {
+			_ = os.RemoveAll(built)
+		}
+		os.Exit(code)
+	}))
 }
 
 // process is a `perdure serve` that a test may kill and start again at the same address.
@@ -101,6 +107,7 @@ func (p *process) ready(ctx context.Context) bool {
 	if err != nil {
 		p.t.Fatal(err)
 	}
+	req.Close = true
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return false
