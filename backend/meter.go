@@ -59,6 +59,7 @@ type Stats struct {
 	Sleeping         int  // wake-ups to come, for timers, start times and pauses
 	Turns            int  // that are handed out
 	Activities       int  // that are handed out
+	Entities         int  // batches that are handed out
 	QueuedTurns      int  // ready, and not handed out
 	QueuedActivities int  // the same
 	QueuedEntities   int  // the same

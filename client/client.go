@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -62,9 +63,15 @@ func failed(ctx context.Context, err error) error {
 	return backend.ErrorFromStatus(err)
 }
 
-// hurry has the connection try at once, where it would rest after failures for up to two minutes.
+// hurry has a connection that rests after failures, for up to two minutes, try
+// at once. One that is being made must be left alone: grpc-go would read its
+// addresses while they are written.
 func (c *TaskHubGrpcClient) hurry() {
-	if cc, ok := c.cc.(interface{ ResetConnectBackoff() }); ok {
+	cc, ok := c.cc.(interface {
+		ResetConnectBackoff()
+		GetState() connectivity.State
+	})
+	if ok && cc.GetState() == connectivity.TransientFailure {
 		cc.ResetConnectBackoff()
 	}
 }

@@ -173,6 +173,7 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 			send(queuedGauge, float64(s.QueuedEntities), string(backend.EntityWork))
 			send(runningGauge, float64(s.Turns), string(backend.OrchestrationWork))
 			send(runningGauge, float64(s.Activities), string(backend.ActivityWork))
+			send(runningGauge, float64(s.Entities), string(backend.EntityWork))
 		}
 		if r, ok := h.executor.(backend.WorkerReporter); ok {
 			draining := map[bool]int{}

@@ -31,10 +31,15 @@ type bench struct {
 // start runs a server on a file, with a connection to it, and expects no goroutine of it to be left.
 func start(t *testing.T, file string, opts Options) *bench {
 	t.Helper()
+	return startOn(t, sqlite.NewSqliteBackend(sqlite.NewSqliteOptions(file), silent), opts)
+}
+
+func startOn(t *testing.T, be backend.Backend, opts Options) *bench {
+	t.Helper()
 	opts.GRPC, opts.HTTP, opts.Log = "127.0.0.1:0", "127.0.0.1:0", silent
 	ready := make(chan struct{})
 	opts.OnReady = func() { close(ready) }
-	s, err := New(t.Context(), sqlite.NewSqliteBackend(sqlite.NewSqliteOptions(file), silent), opts)
+	s, err := New(t.Context(), be, opts)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,7 +32,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddGroup(&cobra.Group{ID: "hub", Title: "Task hubs:"}, &cobra.Group{ID: "read", Title: "Looking at instances:"},
 		&cobra.Group{ID: "manage", Title: "Changing instances:"})
-	addTo(root, "hub", newServe())
+	addTo(root, "hub", newServe(), newDev())
 	addTo(root, "read", newReads()...)
 	addTo(root, "manage", newStart(), newRaise())
 	addTo(root, "manage", newVerbs()...)

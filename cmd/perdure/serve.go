@@ -29,7 +29,7 @@ func (f *serveFlags) add(cmd *cobra.Command, db string) {
 	flags, o := cmd.Flags(), &f.opts
 	flags.StringVar(&f.db, "db", db, "what holds the task hub: a SQLite file, created where it is not there, or a postgres:// URL")
 	flags.StringVar(&o.GRPC, "grpc", "127.0.0.1:4001", "address for clients and workers")
-	flags.StringVar(&o.HTTP, "http", "127.0.0.1:4002", "address for health checks and metrics")
+	flags.StringVar(&o.HTTP, "http", "127.0.0.1:4002", "address for the dashboard, health checks and metrics")
 	flags.DurationVar(&o.Drain, "drain", 10*time.Second, "how long a stopping server lets workers finish what they have")
 	flags.StringSliceVar(&o.HubNames, "hubs", nil, "names of further task hubs that clients may use (default any)")
 	flags.IntVar(&o.MaxHubs, "max-hubs", 100, "how many further task hubs may be open")
@@ -102,10 +102,12 @@ func (f *serveFlags) prepare(stderr io.Writer) (log backend.Logger, store storeO
 // flushTime is how long a stopping server tries to send its last spans.
 const flushTime = 3 * time.Second
 
-// run serves until the command's context ends; then, if any, is called once the server is ready.
-func (f *serveFlags) run(cmd *cobra.Command, be backend.Backend, hubs server.Hubs, then func(context.Context, *server.Server)) error {
+// run serves until the command's context ends. If begin is not nil it is called once
+// the server is ready, and what it returns is called when the server has stopped.
+func (f *serveFlags) run(cmd *cobra.Command, be backend.Backend, hubs server.Hubs, begin func(context.Context, *server.Server) func()) error {
 	out := cmd.OutOrStdout()
 	var s *server.Server
+	end := func() {}
 	f.opts.Hubs = hubs
 	f.opts.OnReady = func() {
 		scheme, proof := "http", "anybody on this machine"
@@ -122,12 +124,16 @@ func (f *serveFlags) run(cmd *cobra.Command, be backend.Backend, hubs server.Hub
 		case f.opts.Security.Insecure:
 			proof = "anybody who reaches them"
 		}
-		fmt.Fprintf(out, "perdure %s, task hub in %s\n", version(), be) // its name has no password
+		where := fmt.Sprint(be) // its name has no password
+		if f.db == "" {
+			where = "memory"
+		}
+		fmt.Fprintf(out, "perdure %s, task hub in %s\n", version(), where)
 		fmt.Fprintf(out, "gRPC for clients and workers  %s\n", s.GRPCAddr())
-		fmt.Fprintf(out, "dashboard, health, metrics     %s://%s\n", scheme, s.HTTPAddr())
+		fmt.Fprintf(out, "dashboard, health, metrics    %s://%s\n", scheme, s.HTTPAddr())
 		fmt.Fprintf(out, "open to                       %s\n", proof)
-		if then != nil {
-			then(cmd.Context(), s)
+		if begin != nil {
+			end = begin(cmd.Context(), s)
 		}
 	}
 	tracing, err := newTracing(cmd.Context())
@@ -147,7 +153,9 @@ func (f *serveFlags) run(cmd *cobra.Command, be backend.Backend, hubs server.Hub
 	if s, err = server.New(cmd.Context(), be, f.opts); err != nil {
 		return err
 	}
-	if err := s.Run(cmd.Context()); err != nil {
+	err = s.Run(cmd.Context())
+	end()
+	if err != nil {
 		return err
 	}
 	fmt.Fprintln(out, "stopped")

@@ -15,6 +15,7 @@ import (
 type storeOptions struct {
 	maxPayload int
 	relaxed    bool
+	clock      backend.Clock
 }
 
 // openBackend returns the backend that a --db flag names. It opens nothing yet.
@@ -47,6 +48,6 @@ func openStore(db string, o storeOptions, log backend.Logger) (backend.Backend, 
 // openMemory returns a task hub that is forgotten when the process ends, and others like it.
 func openMemory(o storeOptions, log backend.Logger) (backend.Backend, server.Hubs) {
 	opts := sqlite.NewSqliteOptions("")
-	opts.MaxPayload = o.maxPayload
+	opts.MaxPayload, opts.Clock = o.maxPayload, o.clock
 	return sqlite.NewSqliteBackend(opts, log), memoryHubs{*opts, log}
 }

@@ -2,11 +2,7 @@ package main
 
 import (
 	"context"
-	"io"
 	"net"
-	"os"
-	"strings"
-	"syscall"
 	"testing"
 
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
@@ -55,7 +51,7 @@ func TestSpansGoToTheCollector(t *testing.T) {
 	t.Setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
 	t.Setenv("OTEL_SERVICE_NAME", "orders")
 
-	addr, stop := serveUntilSignal(t)
+	addr, stop := untilSignal(t, "open to", "serve", "--db", t.TempDir()+"/hub.db")
 	conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
@@ -67,43 +63,6 @@ func TestSpansGoToTheCollector(t *testing.T) {
 	stop()
 	if got := <-sink.names; got != "orders: TaskHubSidecarService/StartInstance" {
 		t.Errorf("the collector got %q", got)
-	}
-}
-
-// serveUntilSignal runs the command in this process; stop ends it as an operator would.
-func serveUntilSignal(t *testing.T) (addr string, stop func()) {
-	t.Helper()
-	r, w := io.Pipe()
-	code := make(chan int, 1)
-	go func() {
-		defer w.Close()
-		code <- run(context.Background(), []string{
-			"serve", "--db", t.TempDir() + "/hub.db", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0",
-		}, w, io.Discard)
-	}()
-	var out strings.Builder
-	buf := make([]byte, 1024)
-	for !strings.Contains(out.String(), "open to") {
-		n, err := r.Read(buf)
-		out.Write(buf[:n])
-		if err != nil {
-			t.Fatalf("it ended after %q with %d", out.String(), <-code)
-		}
-	}
-	for line := range strings.Lines(out.String()) {
-		if rest, ok := strings.CutPrefix(line, "gRPC for clients and workers"); ok {
-			addr = strings.TrimSpace(rest)
-		}
-	}
-	return addr, func() {
-		t.Helper()
-		if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
-			t.Fatal(err)
-		}
-		rest, err := io.ReadAll(r)
-		if got := <-code; got != 0 || err != nil || !strings.HasSuffix(string(rest), "stopped\n") {
-			t.Errorf("exit code %d after %q, %v", got, rest, err)
-		}
 	}
 }
 

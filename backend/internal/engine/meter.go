@@ -25,7 +25,7 @@ func (e *Engine) Stats() backend.Stats {
 	defer e.mu.Unlock()
 	s := backend.Stats{
 		Live: len(e.byID), Resident: e.idlers.Len() + e.turns, ResidentBytes: e.resident, Sleeping: len(e.wakes),
-		Turns: e.turns, Activities: len(e.running),
+		Turns: e.turns, Activities: len(e.running), Entities: e.batches,
 		QueuedTurns: e.ready.len(), QueuedActivities: e.queue.len(), QueuedEntities: e.entities.len(),
 		Owned: !e.closed && !e.fenced,
 	}
