@@ -22,6 +22,10 @@ const (
 	maxTurnAttempts = 10
 )
 
+// RewoundTurn is the EventId of the OrchestratorStarted event of a turn that was
+// rewound: the code may decide more in it than is recorded, and does so in the next.
+const RewoundTurn = int32(-2)
+
 type orchestrationProcessor struct {
 	be   Backend
 	exec OrchestratorExecutor

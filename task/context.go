@@ -47,6 +47,7 @@ type OrchestrationContext struct {
 	stopping                      bool // the coroutine is being unwound
 	inHandler                     bool // a retry handler runs
 	mayBeUnexecuted               bool // see checkRecorded
+	rewound                       bool // the turn at hand was: see checkRecorded
 
 	completion   *action
 	next         *nextExecution

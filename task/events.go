@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/perdure/perdure/api/protos"
+	"github.com/perdure/perdure/backend"
 )
 
 // feed is the events of a turn: those of earlier turns where it replays, then the new ones.
@@ -96,6 +97,7 @@ func (ctx *OrchestrationContext) step() bool {
 func (ctx *OrchestrationContext) process(e *protos.HistoryEvent) {
 	switch t := e.GetEventType().(type) {
 	case *protos.HistoryEvent_OrchestratorStarted:
+		ctx.rewound = e.GetEventId() == backend.RewoundTurn
 		if e.GetTimestamp() != nil {
 			ctx.CurrentTimeUtc = e.GetTimestamp().AsTime()
 		}
@@ -209,12 +211,12 @@ func (ctx *OrchestrationContext) confirmCompletion(e *protos.HistoryEvent) {
 
 // checkRecorded is called where a recorded turn ends: history must have
 // confirmed all that the code did in it. Not yet where the turn was suspended
-// at its end, for its actions are kept back; nor where the next turn rewinds;
+// at its end, for its actions are kept back; nor where it, or the next turn, rewinds;
 // nor in the first turn of an execution that was continued as new (its two
 // first events have one time) and stored without having been executed.
 func (ctx *OrchestrationContext) checkRecorded() {
 	a := ctx.journal.first()
-	if a == nil || ctx.suspended || ctx.halted || ctx.feed.rewindAhead() {
+	if a == nil || ctx.suspended || ctx.halted || ctx.rewound || ctx.feed.rewindAhead() {
 		return
 	}
 	if ctx.mayBeUnexecuted {

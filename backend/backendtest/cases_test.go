@@ -89,6 +89,9 @@ func TestC64AnInstanceWithoutItsStart(t *testing.T)            { onStores(t) }
 func TestC64ATurnThatAlwaysFails(t *testing.T)                 { onStores(t) }
 func TestC64ATurnThatCannotBeStored(t *testing.T)              { onStores(t) }
 func TestC64TextThatCannotBeStored(t *testing.T)               { onStores(t) }
+func TestRewindAfterABug(t *testing.T)                         { onStores(t) }
+func TestRewindLearnsOfTheChildren(t *testing.T)               { onStores(t) }
+func TestRewindOfATree(t *testing.T)                           { onStores(t) }
 func TestEntitiesKeepTheOrder(t *testing.T)                    { onStores(t) }
 func TestEntityFailuresAreUndone(t *testing.T)                 { onStores(t) }
 func TestEntityLocksExclude(t *testing.T)                      { onStores(t) }

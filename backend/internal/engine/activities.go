@@ -221,10 +221,14 @@ func (e *Engine) detachedDone(t *task) *op {
 				e.giveBack(t)
 				return
 			}
-			t.inst.kept = slices.DeleteFunc(t.inst.kept, func(k *task) bool { return k == t })
+			t.inst.unkeep(t)
 			e.settle(t.inst)
 		},
 	}
+}
+
+func (i *instance) unkeep(t *task) {
+	i.kept = slices.DeleteFunc(i.kept, func(k *task) bool { return k == t })
 }
 
 // giveBack returns a task to the worker that has it. The mutex is held.

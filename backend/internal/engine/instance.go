@@ -100,6 +100,8 @@ type instance struct {
 	sealed  *builder // the batch in which the instance or its execution ends
 	ends    bool     // it is the instance that ends
 	deleted *builder // the batch that deletes its row
+
+	restored *builder // the batch in which it goes on, after it was over
 }
 
 func (i *instance) finished() bool { return i.row != nil && !i.row.Unfinished }
@@ -107,7 +109,7 @@ func (i *instance) finished() bool { return i.row != nil && !i.row.Unfinished }
 // refuses reports whether the event has no reader any more once the batch is
 // durable: the instance is over, or the execution that waits for the result.
 func (i *instance) refuses(ev *backend.HistoryEvent, b *builder) bool {
-	return i.finished() || (i.sealed == b && (i.ends || isResult(ev)))
+	return (i.finished() && i.restored != b) || (i.sealed == b && (i.ends || isResult(ev)))
 }
 
 // exists reports whether the id is taken, durably or by a create in progress.

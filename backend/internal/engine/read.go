@@ -186,10 +186,3 @@ func (e *Engine) children(ctx context.Context, parent string, f func(*store.Inst
 		}
 	}
 }
-
-func ignoreNotFound(err error) error {
-	if errors.Is(err, store.ErrNotFound) {
-		return nil
-	}
-	return err
-}
