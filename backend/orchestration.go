@@ -174,7 +174,15 @@ func (p *orchestrationProcessor) run(ctx context.Context, wi *OrchestrationWorkI
 			s.CustomStatus = results.Response.GetCustomStatus()
 		}
 		s.keepTraceContext(results.Response.GetOrchestrationTraceContext())
+		before, kept := s.generation, len(s.newEvents)
 		again, err := s.applyActions(results.Response.GetActions(), s.StartEvent().GetParentTraceContext(), now)
+		if errors.Is(err, api.ErrInvalidInput) { // the worker would decide the same again
+			if s.generation == before {
+				s.newEvents = s.newEvents[:kept]
+			}
+			p.log.Errorf("%s: %v", wi.InstanceID, err)
+			return p.fail(wi, "InvalidActions", err.Error())
+		}
 		if err != nil || !again {
 			return err
 		}

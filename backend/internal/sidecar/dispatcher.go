@@ -19,6 +19,9 @@ import (
 type Options struct {
 	// PingInterval is after how long a silent stream gets a HealthPing (default 30 s).
 	PingInterval time.Duration
+	// SendTimeout is how long a worker may leave what is sent to it unread
+	// before its stream ends (default 30 s).
+	SendTimeout time.Duration
 	// MaxMessage is the largest request, in bytes, that every worker takes
 	// (default 4 MiB less some room). The history of a larger one is left to
 	// the workers to read, as far as they can.
@@ -68,6 +71,7 @@ type Dispatcher struct {
 func NewDispatcher(opts Options) *Dispatcher {
 	opts.PingInterval = cmp.Or(opts.PingInterval, 30*time.Second)
 	opts.MaxMessage = cmp.Or(opts.MaxMessage, DefaultMaxMessage)
+	opts.SendTimeout = cmp.Or(opts.SendTimeout, 30*time.Second)
 	opts.TurnLease = cmp.Or(opts.TurnLease, 2*time.Minute)
 	d := &Dispatcher{opts: opts, prefix: rand.Text() + "-", tokens: map[string]*item{}, keys: map[key]*item{}}
 	for k := range d.demand {

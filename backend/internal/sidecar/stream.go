@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -21,16 +22,18 @@ type stream struct {
 	streaming bool                       // it can read a history in chunks
 	handoff   chan offer                 // takes the one offer to a parked stream without blocking
 	end       chan struct{}              // closed to end the stream
+	stuck     chan struct{}              // closed where the worker does not read what it is sent
 	who       api.Worker                 // without what changes
 
 	count [kinds]int
 	items map[*item]struct{}
 	late  int // offers whose lease ended: this worker may not be alive
 	idle  bool
+	gone  bool // it takes nothing any more
 }
 
 func newStream(req *protos.GetWorkItemsRequest) *stream {
-	s := &stream{handoff: make(chan offer, 1), end: make(chan struct{}), items: map[*item]struct{}{}}
+	s := &stream{handoff: make(chan offer, 1), end: make(chan struct{}), stuck: make(chan struct{}), items: map[*item]struct{}{}}
 	s.limit[orchestration] = int(max(req.GetMaxConcurrentOrchestrationWorkItems(), 0))
 	s.limit[activity] = int(max(req.GetMaxConcurrentActivityWorkItems(), 0))
 	s.limit[entity] = int(max(req.GetMaxConcurrentEntityWorkItems(), 0))
@@ -97,9 +100,25 @@ func (d *Dispatcher) Serve(
 		return errDrained
 	}
 	defer d.leave(s)
+	ended := make(chan error, 1)
+	go func() { ended <- d.feed(ctx, s, shutdown, send) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-s.stuck: // the end of the stream frees the sender
+		return status.Errorf(codes.Unavailable, "what was sent to the worker is unread since %v", d.opts.SendTimeout)
+	}
+}
+
+// feed sends to a stream until that ends.
+func (d *Dispatcher) feed(ctx context.Context, s *stream, shutdown <-chan any, send func(*protos.WorkItem) error) error {
 	ping := time.NewTimer(d.opts.PingInterval)
 	defer ping.Stop()
+	var once sync.Once
+	stuck := time.AfterFunc(time.Hour, func() { once.Do(func() { close(s.stuck) }) })
+	defer stuck.Stop()
 	for {
+		stuck.Stop()
 		w := d.next(s)
 		if w == nil {
 			w = &protos.WorkItem{Request: &protos.WorkItem_HealthPing{HealthPing: &protos.HealthPing{}}}
@@ -127,6 +146,7 @@ func (d *Dispatcher) Serve(
 			default:
 			}
 		}
+		stuck.Reset(d.opts.SendTimeout)
 		if err := send(w); err != nil {
 			return Status(err)
 		}
@@ -167,6 +187,8 @@ func (d *Dispatcher) leave(s *stream) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.streams = slices.DeleteFunc(d.streams, func(o *stream) bool { return o == s })
+	s.finish() // a sender that was stuck may still be at it
+	s.gone = true
 	for it := range s.items {
 		d.release(it)
 		it.avoid = nil // the timer that would clear it stopped when this stream took the item
@@ -208,6 +230,9 @@ func (d *Dispatcher) next(s *stream) *protos.WorkItem {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	s.idle = false
+	if s.gone {
+		return nil
+	}
 	select {
 	case o := <-s.handoff:
 		if d.tokens[o.work.GetCompletionToken()] == o.item {
