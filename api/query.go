@@ -14,6 +14,10 @@ type InstanceQuery struct {
 	ParentID    InstanceID
 	CreatedFrom time.Time
 	CreatedTo   time.Time
+	// Search is a text in the language of package search, which narrows the
+	// query further. A page of a search may have fewer instances than asked for,
+	// or none, and a token all the same: it looks at a bounded number of instances.
+	Search      string
 	PageSize    int  // 0: 100; at most 1,000
 	Payloads    bool // read input, output and custom status
 	NewestFirst bool // the last started first

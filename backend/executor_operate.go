@@ -20,6 +20,7 @@ type operations struct {
 func findQuery(req *protos.FindRequest) (api.InstanceQuery, error) {
 	q, err := instanceQuery(req.GetStatuses(), req.GetCreatedFrom(), req.GetCreatedTo())
 	q.IDPrefix, q.Name, q.ParentID = req.GetIdPrefix(), req.GetName(), api.InstanceID(req.GetParentId())
+	q.Search = req.GetSearch()
 	return q, err
 }
 

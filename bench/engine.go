@@ -17,6 +17,7 @@ const parallelism = 256
 
 // bed is an engine with the orchestrators that the workloads use.
 type bed struct {
+	be     backend.Backend
 	client backend.Client
 	worker backend.TaskHubWorker
 	acts   atomic.Int64
@@ -39,7 +40,7 @@ func open(ctx context.Context, be backend.Backend) (*bed, error) {
 	e.worker = backend.NewTaskHubWorker(be,
 		backend.NewOrchestrationWorker(be, ex, log, backend.WithMaxParallelism(parallelism)),
 		backend.NewActivityTaskWorker(be, ex, log, backend.WithMaxParallelism(parallelism)), log)
-	e.client = backend.NewClient(be)
+	e.be, e.client = be, backend.NewClient(be)
 	return e, e.worker.Start(ctx)
 }
 

@@ -38,6 +38,8 @@ func (e *bed) measure(ctx context.Context, c config, l *line) error {
 		return e.roundTrips(ctx, l, c.n)
 	case "W6":
 		return e.many(ctx, l, "timer", c.n, 1000, c.starters)
+	case "L1":
+		return e.lists(ctx, l, c.n)
 	case "E1":
 		return e.one(ctx, l, "calls", c.n)
 	case "E2":

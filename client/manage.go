@@ -78,7 +78,7 @@ func findRequest(q api.InstanceQuery) *protos.FindRequest {
 	req := &protos.FindRequest{
 		Statuses: q.Statuses, IdPrefix: q.IDPrefix, Name: q.Name, ParentId: string(q.ParentID),
 		PageSize: int32(min(q.PageSize, 1000)), Payloads: q.Payloads, Token: q.Token,
-		NewestFirst: q.NewestFirst,
+		NewestFirst: q.NewestFirst, Search: q.Search,
 	}
 	if !q.CreatedFrom.IsZero() {
 		req.CreatedFrom = timestamppb.New(q.CreatedFrom)

@@ -17,6 +17,7 @@ type listView struct {
 	Prefix   string // of ids
 	Name     string
 	Parent   string
+	Search   string
 	From, To string
 	Size     int
 	Oldest   bool   // first
@@ -43,7 +44,7 @@ func (d *dashboard) list(w http.ResponseWriter, r *http.Request) error {
 		return fmt.Errorf("list instances: %w", err)
 	}
 	v := listView{
-		Rows: page.Instances, Prefix: q.IDPrefix, Name: q.Name, Parent: string(q.ParentID),
+		Rows: page.Instances, Prefix: q.IDPrefix, Name: q.Name, Parent: string(q.ParentID), Search: q.Search,
 		From: values.Get("from"), To: values.Get("to"), Size: q.PageSize, Oldest: !q.NewestFirst,
 	}
 	for _, s := range statuses() {
@@ -79,7 +80,7 @@ func queryOf(values url.Values) (api.InstanceQuery, error) {
 	q := api.InstanceQuery{
 		IDPrefix: values.Get("prefix"), Name: values.Get("name"), ParentID: api.InstanceID(values.Get("parent")),
 		Token: values.Get("token"), PageSize: defaultSize, Payloads: true,
-		NewestFirst: values.Get("order") != "oldest",
+		NewestFirst: values.Get("order") != "oldest", Search: values.Get("q"),
 	}
 	for _, name := range values["status"] {
 		if name == "" {

@@ -38,6 +38,7 @@ type FindRequest struct {
 	Payloads      bool                   `protobuf:"varint,8,opt,name=payloads,proto3" json:"payloads,omitempty"`
 	Token         string                 `protobuf:"bytes,9,opt,name=token,proto3" json:"token,omitempty"` // "" for the first page
 	NewestFirst   bool                   `protobuf:"varint,10,opt,name=newest_first,json=newestFirst,proto3" json:"newest_first,omitempty"`
+	Search        string                 `protobuf:"bytes,11,opt,name=search,proto3" json:"search,omitempty"` // in the language of package search
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -140,6 +141,13 @@ func (x *FindRequest) GetNewestFirst() bool {
 		return x.NewestFirst
 	}
 	return false
+}
+
+func (x *FindRequest) GetSearch() string {
+	if x != nil {
+		return x.Search
+	}
+	return ""
 }
 
 type FindResponse struct {
@@ -1366,7 +1374,7 @@ var File_operations_proto protoreflect.FileDescriptor
 const file_operations_proto_rawDesc = "" +
 	"\n" +
 	"\x10operations.proto\x12\n" +
-	"perdure.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1egoogle/protobuf/wrappers.proto\x1a\x1aorchestrator_service.proto\"\xf9\x02\n" +
+	"perdure.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1egoogle/protobuf/wrappers.proto\x1a\x1aorchestrator_service.proto\"\x91\x03\n" +
 	"\vFindRequest\x120\n" +
 	"\bstatuses\x18\x01 \x03(\x0e2\x14.OrchestrationStatusR\bstatuses\x12\x1b\n" +
 	"\tid_prefix\x18\x02 \x01(\tR\bidPrefix\x12\x12\n" +
@@ -1379,7 +1387,8 @@ const file_operations_proto_rawDesc = "" +
 	"\bpayloads\x18\b \x01(\bR\bpayloads\x12\x14\n" +
 	"\x05token\x18\t \x01(\tR\x05token\x12!\n" +
 	"\fnewest_first\x18\n" +
-	" \x01(\bR\vnewestFirst\"\\\n" +
+	" \x01(\bR\vnewestFirst\x12\x16\n" +
+	"\x06search\x18\v \x01(\tR\x06search\"\\\n" +
 	"\fFindResponse\x126\n" +
 	"\tinstances\x18\x01 \x03(\v2\x18.perdure.v1.InstanceInfoR\tinstances\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\tR\x05token\"\x89\x01\n" +

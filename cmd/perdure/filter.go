@@ -18,6 +18,7 @@ import (
 type filter struct {
 	statuses                   []string
 	name, prefix, parent       string
+	search                     string
 	createdAfter, createdUntil string
 }
 
@@ -27,6 +28,7 @@ func (f *filter) flags(cmd *cobra.Command) {
 	fl.StringVar(&f.name, "name", "", "of this orchestrator")
 	fl.StringVar(&f.prefix, "prefix", "", "whose id begins with this")
 	fl.StringVar(&f.parent, "parent", "", "that are children of this instance")
+	fl.StringVar(&f.search, "search", "", "that this search finds, such as 'error:*timeout* input.customer.id:42'; see docs/search.md")
 	fl.StringVar(&f.createdAfter, "created-after", "", "created at or after this time: RFC 3339, or how long ago, such as 2h")
 	fl.StringVar(&f.createdUntil, "created-until", "", "created at or before this time")
 	_ = cmd.RegisterFlagCompletionFunc("status", cobra.FixedCompletions(statusNames(), cobra.ShellCompDirectiveNoFileComp))
@@ -42,11 +44,11 @@ func statusNames() []cobra.Completion {
 
 // set reports whether the filter selects anything less than all.
 func (f *filter) set() bool {
-	return len(f.statuses) > 0 || f.name+f.prefix+f.parent+f.createdAfter+f.createdUntil != ""
+	return len(f.statuses) > 0 || f.name+f.prefix+f.parent+f.search+f.createdAfter+f.createdUntil != ""
 }
 
 func (f *filter) query() (q api.InstanceQuery, err error) {
-	q.Name, q.IDPrefix, q.ParentID = f.name, f.prefix, api.InstanceID(f.parent)
+	q.Name, q.IDPrefix, q.ParentID, q.Search = f.name, f.prefix, api.InstanceID(f.parent), f.search
 	for _, s := range f.statuses {
 		n, ok := protos.OrchestrationStatus_value["ORCHESTRATION_STATUS_"+strings.ToUpper(strings.TrimSpace(s))]
 		if !ok {

@@ -22,7 +22,7 @@ import (
 func newReads() []*cobra.Command {
 	return []*cobra.Command{
 		newGet(), newList(), newCount(), newWait(), newHistory("history", false), newHistory("tail", true),
-		newExplain(), newWorkers(),
+		newExplain(), newWorkers(), newQuery(),
 	}
 }
 

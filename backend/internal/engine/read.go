@@ -88,14 +88,13 @@ func (e *Engine) QueryInstances(ctx context.Context, q api.InstanceQuery) (*api.
 	if err != nil {
 		return nil, err
 	}
+	if q.Search != "" {
+		return e.search(ctx, q, limit)
+	}
 	f := filterOf(q)
 	f.Newest, f.Limit = q.NewestFirst, limit+1 // one more says whether there is another page
-	if q.Token != "" {
-		key, err := strconv.ParseInt(q.Token, 36, 64)
-		if err != nil || key <= 0 {
-			return nil, fmt.Errorf("%w: continuation token %q", api.ErrInvalidInput, q.Token)
-		}
-		f.AfterKey = key
+	if f.AfterKey, err = keyOf(q.Token); err != nil {
+		return nil, err
 	}
 	rows, err := e.st.Query(ctx, f)
 	if err != nil {
@@ -114,6 +113,18 @@ func (e *Engine) QueryInstances(ctx context.Context, q api.InstanceQuery) (*api.
 		page.Instances = append(page.Instances, m)
 	}
 	return page, nil
+}
+
+// keyOf is where a page resumes; 0 begins.
+func keyOf(token string) (int64, error) {
+	if token == "" {
+		return 0, nil
+	}
+	key, err := strconv.ParseInt(token, 36, 64)
+	if err != nil || key <= 0 {
+		return 0, fmt.Errorf("%w: continuation token %q", api.ErrInvalidInput, token)
+	}
+	return key, nil
 }
 
 // filterOf is what a query selects, without its order and paging.
@@ -137,6 +148,9 @@ func filterOf(q api.InstanceQuery) store.Filter {
 func (e *Engine) CountInstances(ctx context.Context, q api.InstanceQuery) (map[api.OrchestrationStatus]int64, error) {
 	if !e.isOpen() {
 		return nil, backend.ErrNotInitialized
+	}
+	if q.Search != "" {
+		return e.searchCount(ctx, q)
 	}
 	c, ok := e.st.(store.Counter)
 	if !ok {
