@@ -34,12 +34,17 @@ func TestDotNet(t *testing.T) {
 		"stale_answers": dotNetStaleAnswers, "rewind_and_restart": dotNetRewind, "typed_entities": dotNetEntities,
 		"legacy_entities": dotNetLegacyEntities, "clients": dotNetClient, "pages": dotNetPages, "health_ping": dotNetPing,
 	}
-	for _, name := range slices.Sorted(maps.Keys(scenarios)) {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			scenarios[name](t, x)
-		})
-	}
+	names := slices.Sorted(maps.Keys(scenarios))
+	t.Run("scenarios", func(t *testing.T) {
+		for _, name := range names {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				scenarios[name](t, x)
+			})
+		}
+	})
+	server.note()
+	checkDocs(t, "dotnet", server.called, names)
 }
 
 type dotNetBench struct {

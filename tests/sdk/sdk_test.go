@@ -81,6 +81,8 @@ func drive(t *testing.T, a application) {
 			t.Errorf("the scenario %s is not listed as a feature of %s, or ran twice", name, a.name)
 		}
 	}
+	server.note()
+	checkDocs(t, a.name, server.called, seen)
 	if t.Failed() {
 		t.Logf("the application said at the end:\n%s", tail(stderr.Bytes()))
 	}

@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -61,12 +63,13 @@ type process struct {
 	grpc, http string
 	cmd        *exec.Cmd
 	log        bytes.Buffer
+	called     map[string]bool // RPCs that were answered with OK or, where they do not end, begun
 }
 
 // serve starts a server with an empty task hub, which is stopped when the test ends.
 func serve(t *testing.T) *process {
 	t.Helper()
-	p := &process{t: t, dir: t.TempDir(), grpc: freeAddress(t), http: freeAddress(t)}
+	p := &process{t: t, dir: t.TempDir(), grpc: freeAddress(t), http: freeAddress(t), called: map[string]bool{}}
 	p.start()
 	t.Cleanup(func() {
 		p.stop()
@@ -103,17 +106,42 @@ func (p *process) start() {
 }
 
 func (p *process) ready(ctx context.Context) bool {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.http+"/readyz", nil)
+	_, err := p.get(ctx, "/readyz")
+	return err == nil
+}
+
+func (p *process) get(ctx context.Context, path string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.http+path, nil)
 	if err != nil {
-		p.t.Fatal(err)
+		return nil, err
 	}
 	req.Close = true
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return false
+		return nil, err
 	}
-	_ = resp.Body.Close()
-	return resp.StatusCode == http.StatusOK
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s: %s", path, resp.Status)
+	}
+	return io.ReadAll(resp.Body)
+}
+
+var counted = regexp.MustCompile(
+	`(?m)^grpc_server_(handled_total\{grpc_code="OK",|started_total\{)grpc_method="(\w+)",grpc_service="TaskHubSidecarService",grpc_type="(\w+)"\} [1-9]`)
+
+// note remembers which RPCs this life of the server has seen.
+func (p *process) note() {
+	p.t.Helper()
+	text, err := p.get(context.WithoutCancel(p.t.Context()), "/metrics")
+	if err != nil {
+		p.t.Errorf("metrics: %v", err)
+	}
+	for _, m := range counted.FindAllSubmatch(text, -1) {
+		if begun, method, kind := m[1][0] == 's', string(m[2]), string(m[3]); !begun || kind != "unary" {
+			p.called[method] = true
+		}
+	}
 }
 
 // kill ends the server as a power cut would.
@@ -127,6 +155,7 @@ func (p *process) obey(request string) {
 	p.t.Helper()
 	what, id, _ := strings.Cut(request, " ")
 	if what == "restart-server" {
+		p.note()
 		p.kill()
 		p.start()
 		return

@@ -48,8 +48,6 @@ class Process:
 
     def __init__(self, env):
         command = [sys.executable, sys.argv[0], "worker", env.address]
-        if env.metadata:
-            command += ["--hub", env.metadata[0][1]]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         expect(self.process.stdout.readline().strip(), "working", "first line of the worker")
 

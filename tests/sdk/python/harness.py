@@ -93,8 +93,8 @@ def new_id(prefix):
 class Env:
     """A client, and the means to start workers of the server."""
 
-    def __init__(self, address, hub, supervised):
-        self.address, self.supervised = address, supervised
+    def __init__(self, address, hub=""):
+        self.address = address
         self.metadata = [("taskhub", hub)] if hub else None
         self.client = self.new_client()
 
