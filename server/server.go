@@ -56,6 +56,9 @@ type Options struct {
 	SkipWaits *backend.VirtualClock
 	// Tracer is where spans go; nil for nowhere.
 	Tracer trace.TracerProvider
+	// Retention says how long finished instances are kept, in all hubs (default: for
+	// ever). Of several rules that match an instance, the first counts.
+	Retention []backend.RetentionRule
 	// OnReady is called once the server takes work.
 	OnReady func()
 	// Log takes what the server has to say (default slog's default logger).
@@ -63,6 +66,7 @@ type Options struct {
 
 	// A peer that is silently gone is found after the sum of these.
 	keepaliveTime, keepaliveTimeout time.Duration
+	retentionEvery                  time.Duration
 }
 
 // maxOpenItems bounds how many turns and how many activities wait for a remote worker at a time.
@@ -73,6 +77,7 @@ func (o Options) withDefaults() Options {
 	o.HTTP = cmp.Or(o.HTTP, "127.0.0.1:4002")
 	o.Drain = cmp.Or(o.Drain, 10*time.Second)
 	o.MaxMessage = cmp.Or(o.MaxMessage, 64<<20)
+	o.retentionEvery = cmp.Or(o.retentionEvery, time.Minute)
 	o.keepaliveTime = cmp.Or(o.keepaliveTime, 20*time.Second)
 	o.keepaliveTimeout = cmp.Or(o.keepaliveTimeout, 10*time.Second)
 	o.MaxWorkItem = cmp.Or(o.MaxWorkItem, 4<<20)
@@ -144,6 +149,10 @@ func (s *Server) Run(ctx context.Context) error {
 
 	g, running := errgroup.WithContext(ctx)
 	g.Go(func() error { return rpc.Serve(s.grpcAddr) })
+	g.Go(func() error {
+		s.hubs.retain(running)
+		return nil
+	})
 	g.Go(func() error {
 		if err := serveHTTP(s.httpAddr); !errors.Is(err, http.ErrServerClosed) {
 			return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -22,6 +23,7 @@ type serveFlags struct {
 	relaxed       bool
 	verbose       bool
 	logFormat     string
+	retention     []string
 	opts          server.Options
 }
 
@@ -36,6 +38,7 @@ func (f *serveFlags) add(cmd *cobra.Command, db string) {
 	flags.StringVar(&f.workerMessage, "worker-message", "4MiB", "the largest gRPC message that your workers accept; payloads are bounded by three quarters of it")
 	flags.DurationVar(&o.ActivityTimeout, "activity-timeout", 0, "after how long an unanswered activity goes to another worker (default never)")
 	flags.BoolVar(&f.relaxed, "relaxed-durability", false, "do not wait for the disk at each commit: a power failure may lose the last ones")
+	flags.StringArrayVar(&f.retention, "retention", nil, "how long to keep finished instances, such as completed=7d, failed,terminated=30d or all@Order=90d; the first that matches counts")
 	flags.StringVar(&o.Security.CertFile, "tls-cert", "", "certificate chain of the server, PEM; turns TLS on")
 	flags.StringVar(&o.Security.KeyFile, "tls-key", "", "key of the certificate, PEM")
 	flags.StringVar(&o.Security.ClientCAFile, "tls-client-ca", "", "authorities, PEM, of which clients must have a certificate")
@@ -82,6 +85,9 @@ func (f *serveFlags) prepare(stderr io.Writer) (log backend.Logger, store storeO
 	default:
 		return nil, store, fmt.Errorf("--log-format %q: want text or json", f.logFormat)
 	}
+	if f.opts.Retention, err = retentionRules(f.retention); err != nil {
+		return nil, store, fmt.Errorf("--retention: %w", err)
+	}
 	size, err := humanize.ParseBytes(f.workerMessage)
 	switch {
 	case err != nil:
@@ -97,6 +103,30 @@ func (f *serveFlags) prepare(stderr io.Writer) (log backend.Logger, store storeO
 	}
 	f.opts.Log, f.opts.MaxWorkItem, f.opts.MaxMessage = log, int(size), max(64<<20, int(size))
 	return log, storeOptions{maxPayload: int(size) / 4 * 3, relaxed: f.relaxed}, nil
+}
+
+// retentionRules reads rules, of which the environment and a file may give
+// several in one, with commas between them.
+func retentionRules(texts []string) (rules []backend.RetentionRule, err error) {
+	for _, text := range texts {
+		one := ""
+		for part := range strings.SplitSeq(text, ",") {
+			one += part
+			if !strings.Contains(part, "=") { // a status, and more to come
+				one += ","
+				continue
+			}
+			r, err := backend.ParseRetentionRule(strings.TrimSpace(one))
+			if err != nil {
+				return nil, err
+			}
+			rules, one = append(rules, r), ""
+		}
+		if one != "" {
+			return nil, fmt.Errorf("%q is no rule: want status=time, such as completed=7d", strings.TrimSuffix(one, ","))
+		}
+	}
+	return rules, nil
 }
 
 // flushTime is how long a stopping server tries to send its last spans.
