@@ -40,7 +40,7 @@ func (e *Engine) rewind(ctx context.Context, id api.InstanceID) error {
 		return err
 	}
 	if row.Status != int32(api.RUNTIME_STATUS_FAILED) {
-		return fmt.Errorf("%w: %s is %s", api.ErrNotFailed, id, api.StatusName(protos.OrchestrationStatus(row.Status)))
+		return fmt.Errorf("%w: a rewind is not allowed: %s is %s", api.ErrNotFailed, id, api.StatusName(protos.OrchestrationStatus(row.Status)))
 	}
 	r := &rewinding{e: e}
 	defer r.release()
