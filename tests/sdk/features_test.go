@@ -61,6 +61,7 @@ var features = []feature{
 	{"filter_by_version", []string{"java"}},
 	{"worker_that_comes_late", nil},
 	{"payload_store", []string{"java", "javascript"}},
+	{"tls_and_token", nil},
 	{"worker_killed_in_an_activity", nil},
 	{"server_killed_in_a_run", nil},
 	{"task_hub", []string{"javascript", "python"}},

@@ -35,7 +35,7 @@ func drive(t *testing.T, a application) {
 	defer cancel()
 	args = append(args, "scenarios", server.grpc)
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-	cmd.Env = append(append(os.Environ(), env...), "SDK_SCRATCH="+t.TempDir())
+	cmd.Env = slices.Concat(os.Environ(), env, serveGuarded(t), []string{"SDK_SCRATCH=" + t.TempDir()})
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	requests, err := cmd.StdinPipe()

@@ -61,6 +61,9 @@ type process struct {
 	t          *testing.T
 	dir        string
 	grpc, http string
+	scheme     string // of HTTP
+	web        *http.Client
+	flags      []string // further ones
 	cmd        *exec.Cmd
 	log        bytes.Buffer
 	called     map[string]bool // RPCs that were answered with OK or, where they do not end, begun
@@ -69,15 +72,28 @@ type process struct {
 // serve starts a server with an empty task hub, which is stopped when the test ends.
 func serve(t *testing.T) *process {
 	t.Helper()
-	p := &process{t: t, dir: t.TempDir(), grpc: freeAddress(t), http: freeAddress(t), called: map[string]bool{}}
+	p := newProcess(t)
+	p.run()
+	return p
+}
+
+func newProcess(t *testing.T) *process {
+	t.Helper()
+	return &process{
+		t: t, dir: t.TempDir(), grpc: freeAddress(t), http: freeAddress(t), scheme: "http", web: http.DefaultClient, called: map[string]bool{},
+	}
+}
+
+// run starts the server and stops it when the test ends.
+func (p *process) run() {
+	p.t.Helper()
 	p.start()
-	t.Cleanup(func() {
+	p.t.Cleanup(func() {
 		p.stop()
-		if t.Failed() {
-			t.Logf("the server said at the end:\n%s", tail(p.log.Bytes()))
+		if p.t.Failed() {
+			p.t.Logf("the server said at the end:\n%s", tail(p.log.Bytes()))
 		}
 	})
-	return p
 }
 
 func (p *process) start() {
@@ -86,7 +102,8 @@ func (p *process) start() {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	p.cmd = exec.Command(binary, "serve", "--db", filepath.Join(p.dir, "hub.db"), "--grpc", p.grpc, "--http", p.http) //nolint:noctx // a cleanup stops it
+	args := append([]string{"serve", "--db", filepath.Join(p.dir, "hub.db"), "--grpc", p.grpc, "--http", p.http}, p.flags...)
+	p.cmd = exec.Command(binary, args...) //nolint:noctx // a cleanup stops it
 	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
 	if err := p.cmd.Start(); err != nil {
 		p.t.Fatal(err)
@@ -111,12 +128,12 @@ func (p *process) ready(ctx context.Context) bool {
 }
 
 func (p *process) get(ctx context.Context, path string) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.http+path, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.scheme+"://"+p.http+path, nil)
 	if err != nil {
 		return nil, err
 	}
 	req.Close = true
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := p.web.Do(req)
 	if err != nil {
 		return nil, err
 	}

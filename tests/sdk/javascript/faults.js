@@ -1,12 +1,13 @@
-// Workers and servers that die. The workers of these scenarios are processes of their own.
+// Guarded servers, and workers and servers that die. The workers that die are processes of their own.
 "use strict";
 
 const fs = require("node:fs");
 const { once } = require("node:events");
 const { spawn } = require("node:child_process");
+const { status } = require("@grpc/grpc-js");
 const { whenAll } = require("@microsoft/durabletask-js");
 const { plusOne } = require("./basics");
-const { activity, alone, check, expect, orchestrator, scratchFile, until } = require("./harness");
+const { Env, activity, alone, check, expect, fails, orchestrator, scratchFile, until, withCode } = require("./harness");
 
 // Hangs where nobody has come before, so that the worker can be killed in it.
 const dieAtFirst = activity("dieAtFirst", async (_, path) => {
@@ -45,6 +46,14 @@ async function duringProcess(env, f) {
     if (worker.exitCode === null && worker.signalCode === null) await once(worker, "exit");
   }
 }
+
+alone("tls_and_token", async () => {
+  const { SDK_GUARDED, SDK_TOKEN } = process.env;
+  const wrong = () => new Env(SDK_GUARDED, "", "wrong").start("longChain", 3);
+  await fails(wrong, withCode(status.UNAUTHENTICATED), "a wrong token");
+  const env = new Env(SDK_GUARDED, "", SDK_TOKEN);
+  await env.during(env.newFullWorker(), async () => expect(await env.run("longChain", 3), 6, "output"));
+});
 
 alone("worker_killed_in_an_activity", async (env) => {
   const path = scratchFile();

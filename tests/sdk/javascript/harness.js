@@ -64,16 +64,15 @@ const quiet = { error: console.error, warn: console.error, info() {}, debug() {}
 
 /** A client, and the means to start workers of the server. */
 class Env {
-  constructor(address, hub) {
+  constructor(address, hub, token) {
     this.hub = hub;
-    this.connection = { hostAddress: address, logger: quiet };
-    if (hub) {
-      this.connection.metadataGenerator = async () => {
-        const metadata = new grpc.Metadata();
-        metadata.set("taskhub", hub);
-        return metadata;
-      };
-    }
+    this.connection = { hostAddress: address, logger: quiet, useTLS: Boolean(token) };
+    this.connection.metadataGenerator = async () => {
+      const metadata = new grpc.Metadata();
+      if (hub) metadata.set("taskhub", hub);
+      if (token) metadata.set("authorization", `Bearer ${token}`);
+      return metadata;
+    };
     this.address = address;
     this.client = this.newClient();
     this.lines = readline.createInterface({ input: process.stdin })[Symbol.asyncIterator]();

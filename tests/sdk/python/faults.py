@@ -1,4 +1,4 @@
-"""Workers and servers that die. The workers of these scenarios are processes of their own."""
+"""Guarded servers, and workers and servers that die. The workers that die are processes of their own."""
 
 import os
 import signal
@@ -6,10 +6,11 @@ import subprocess
 import sys
 from datetime import timedelta
 
+import grpc
 from durabletask import task
 
 from basics import plus_one
-from harness import activity, alone, expect, orchestrator, scratch_file, until
+from harness import Env, activity, alone, expect, orchestrator, raises, scratch_file, until
 
 
 @activity
@@ -57,6 +58,17 @@ class Process:
     def __exit__(self, *_):
         self.process.kill()
         self.process.wait()
+
+
+@alone
+def tls_and_token(_):
+    address = os.environ["SDK_GUARDED"]
+    e = raises(grpc.RpcError, lambda: Env(address, token="wrong").start(long_chain))
+    expect(e.code(), grpc.StatusCode.UNAUTHENTICATED, "code for a wrong token")
+    env = Env(address, token=os.environ["SDK_TOKEN"])
+    with env.new_full_worker() as w:
+        w.start()
+        expect(env.run(long_chain, input=3), 6, "output")
 
 
 @alone

@@ -93,17 +93,21 @@ def new_id(prefix):
 class Env:
     """A client, and the means to start workers of the server."""
 
-    def __init__(self, address, hub=""):
+    def __init__(self, address, hub="", token=""):
         self.address = address
-        self.metadata = [("taskhub", hub)] if hub else None
+        self.connection = {"host_address": address, "logger": LOGGER}
+        if hub:
+            self.connection["metadata"] = [("taskhub", hub)]
+        if token:
+            self.connection.update(metadata=[("authorization", "Bearer " + token)], secure_channel=True)
         self.client = self.new_client()
 
     def new_client(self, **options):
-        return client.TaskHubGrpcClient(host_address=self.address, metadata=self.metadata, logger=LOGGER, **options)
+        return client.TaskHubGrpcClient(**self.connection, **options)
 
     def new_worker(self, orchestrators=(), activities=(), entities=(), **options):
         """A worker that is not started."""
-        w = worker.TaskHubGrpcWorker(host_address=self.address, metadata=self.metadata, logger=LOGGER, **options)
+        w = worker.TaskHubGrpcWorker(**self.connection, **options)
         for f in orchestrators:
             w.add_orchestrator(f)
         for f in activities:

@@ -11,14 +11,19 @@ import com.microsoft.durabletask.TaskOrchestration;
 import com.microsoft.durabletask.TaskOrchestrationFactory;
 import io.grpc.Channel;
 import io.grpc.ClientInterceptors;
+import io.grpc.Grpc;
 import io.grpc.ManagedChannel;
 import io.grpc.Metadata;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
+import io.grpc.TlsChannelCredentials;
 import io.grpc.netty.shaded.io.grpc.netty.NettyChannelBuilder;
 import io.grpc.stub.MetadataUtils;
 import java.io.BufferedReader;
+import java.io.File;
+import java.io.IOException;
 import java.io.InputStreamReader;
+import java.io.UncheckedIOException;
 import java.time.Duration;
 import java.util.Map;
 import java.util.Objects;
@@ -35,22 +40,40 @@ final class Env {
     final DurableTaskClient client;
     private final BufferedReader answers = new BufferedReader(new InputStreamReader(System.in));
 
+    private final Metadata headers = new Metadata();
+    private final boolean guarded;
+
     Env(String address, String hub) {
+        this(address, hub, "");
+    }
+
+    /** A token goes with TLS. */
+    Env(String address, String hub, String token) {
         this.address = address;
         this.hub = hub;
+        guarded = !token.isEmpty();
+        if (!hub.isEmpty()) {
+            headers.put(Metadata.Key.of("taskhub", Metadata.ASCII_STRING_MARSHALLER), hub);
+        }
+        if (guarded) {
+            headers.put(Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER), "Bearer " + token);
+        }
         client = new DurableTaskGrpcClientBuilder().grpcChannel(inHub(dial())).build();
     }
 
     private ManagedChannel dial() {
-        return NettyChannelBuilder.forTarget(address).usePlaintext().build();
+        if (!guarded) {
+            return NettyChannelBuilder.forTarget(address).usePlaintext().build();
+        }
+        try {
+            File roots = new File(System.getenv("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"));
+            return Grpc.newChannelBuilder(address, TlsChannelCredentials.newBuilder().trustManager(roots).build()).build();
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
     }
 
     private Channel inHub(ManagedChannel channel) {
-        if (hub.isEmpty()) {
-            return channel;
-        }
-        Metadata headers = new Metadata();
-        headers.put(Metadata.Key.of("taskhub", Metadata.ASCII_STRING_MARSHALLER), hub);
         return ClientInterceptors.intercept(channel, MetadataUtils.newAttachHeadersInterceptor(headers));
     }
 

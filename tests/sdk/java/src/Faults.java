@@ -1,5 +1,6 @@
 import com.microsoft.durabletask.OrchestrationRuntimeStatus;
 import com.microsoft.durabletask.Task;
+import io.grpc.Status;
 import java.io.BufferedReader;
 import java.io.File;
 import java.io.IOException;
@@ -12,7 +13,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CountDownLatch;
 
-/** Workers and servers that die or come late. */
+/** Guarded servers, and workers and servers that die or come late. */
 final class Faults {
     private Faults() {}
 
@@ -69,6 +70,14 @@ final class Faults {
             env.stays(id, OrchestrationRuntimeStatus.PENDING, Duration.ofMillis(500));
             try (Env.Worker worker = env.new Worker(Map.of("same", Workflows.ORCHESTRATORS.get("same")), Map.of())) {
                 Env.expect(env.output(id, String.class), "kept", "output");
+            }
+        });
+        Workflows.alone("tls_and_token", unused -> {
+            String address = System.getenv("SDK_GUARDED");
+            Env.fails(Status.Code.UNAUTHENTICATED, () -> new Env(address, "", "wrong").start("longChain", 3));
+            Env env = new Env(address, "", System.getenv("SDK_TOKEN"));
+            try (Env.Worker worker = env.fullWorker()) {
+                Env.expect(env.run("longChain", 3, Integer.class), 6, "output");
             }
         });
         Workflows.alone("worker_killed_in_an_activity", Faults::workerKilled);
