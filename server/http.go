@@ -21,6 +21,7 @@ func (s *Server) handler() http.Handler {
 	})
 	proven := http.NewServeMux()
 	proven.HandleFunc("/hubs/{hub}/", s.dashboard)
+	proven.HandleFunc("GET /hubs/{hub}/backlog.json", s.backlogOf)
 	proven.Handle("GET /{$}", http.RedirectHandler("/hubs/"+defaultHub+"/", http.StatusFound))
 	proven.Handle("GET /metrics", promhttp.HandlerFor(s.stats.registry, promhttp.HandlerOpts{}))
 	mux.Handle("/", s.guard.protect(proven))
