@@ -282,9 +282,7 @@ func c09ActionsBeforeContinueAsNewTakeEffect(t *testing.T, hubs NewHub) {
 			if got := runs.Load(); got > 2*n {
 				t.Errorf("%d runs, want %d", got, 2*n)
 			}
-			if n, err := h.Purge(t.Context(), target); n != 1 || err != nil {
-				t.Errorf("purge: %d %v", n, err)
-			}
+			must(t, h.PurgeOrchestrationState(t.Context(), target))
 		})
 	}
 }

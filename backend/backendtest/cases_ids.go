@@ -21,6 +21,7 @@ func c21OneStarterWins(t *testing.T, hubs NewHub) {
 	h := newHost(t, hub, orchestrators{"o": func(*task.OrchestrationContext) (any, error) {
 		return runs.Add(1), nil
 	}, "wait": waitForever}, nil)
+	needs[backend.InstanceReplacer](h)
 	race := func(n int, name string, opts ...api.NewOrchestrationOptions) (won int) {
 		t.Helper()
 		errs := make(chan error, n)
@@ -150,6 +151,8 @@ func c24IDs(t *testing.T, hubs NewHub) {
 			return v, err
 		},
 	}, nil)
+	needs[backend.InstanceQuerier](h)
+	needs[backend.InstanceManager](h)
 	good := []api.InstanceID{
 		"café 日本 🎉", "cafe\u0301", "caf\u00e9", "a|b@c/d", " ", " Case", "Case", "case", "%", "_",
 		api.InstanceID(strings.Repeat("x", 100)), api.InstanceID(strings.Repeat("日", 100)),

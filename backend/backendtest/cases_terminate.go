@@ -11,6 +11,7 @@ import (
 
 	"github.com/perdure/perdure/api"
 	"github.com/perdure/perdure/api/protos"
+	"github.com/perdure/perdure/backend"
 	"github.com/perdure/perdure/task"
 )
 
@@ -188,6 +189,7 @@ func c17RecursivePurgeIsIdempotent(t *testing.T, hubs NewHub) {
 			return nil, nil
 		},
 	}, nil)
+	needs[backend.InstanceManager](h)
 	purge := func(id api.InstanceID, want int) {
 		t.Helper()
 		if n, err := h.Purge(t.Context(), id); n != want || err != nil {
@@ -225,6 +227,8 @@ func c18ResultForAPurgedInstance(t *testing.T, hubs NewHub) {
 				returns <- struct{}{}
 				return n, nil
 			}})
+			needs[backend.InstanceQuerier](h)
+			needs[backend.InstanceManager](h)
 			defer h.stop()
 			unblock := sync.OnceFunc(func() { close(open) })
 			defer unblock()

@@ -14,6 +14,7 @@ import (
 
 	"github.com/perdure/perdure/api"
 	"github.com/perdure/perdure/api/protos"
+	"github.com/perdure/perdure/backend"
 	"github.com/perdure/perdure/task"
 )
 
@@ -192,6 +193,7 @@ func c44Paging(t *testing.T, hubs NewHub) {
 		"wait":  waitForever,
 		"rare%": func(*task.OrchestrationContext) (any, error) { return nil, nil },
 	}, nil, parallelism(64))
+	needs[backend.InstanceQuerier](h)
 	names := []string{"good", "bad", "wait"}
 	statuses := []protos.OrchestrationStatus{api.RUNTIME_STATUS_COMPLETED, api.RUNTIME_STATUS_FAILED, api.RUNTIME_STATUS_RUNNING}
 	start := func(prefix string, n int) {

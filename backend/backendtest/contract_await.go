@@ -11,16 +11,6 @@ import (
 	"github.com/perdure/perdure/backend"
 )
 
-// optional returns the backend as one of the optional interfaces, or skips the test.
-func optional[T any](d *desk) T {
-	d.t.Helper()
-	v, ok := d.be.(T)
-	if !ok {
-		d.t.Skipf("the backend is no %T", (*T)(nil))
-	}
-	return v
-}
-
 func awaiterWaitsForWork(t *testing.T, hubs NewHub) {
 	d := newDesk(t, hubs)
 	a := optional[backend.WorkItemAwaiter](d)

@@ -149,8 +149,12 @@ func faultsThatFence(t *testing.T, hubs NewHub) {
 			if _, err := h.ScheduleNewOrchestration(ctx, "kid"); err == nil {
 				t.Error("a start was acknowledged by a backend that does not own the hub")
 			}
+			old := h.be
 			h.stop()
 			h = newHost(t, hub, os, as)
+			if h.be == old {
+				t.Skip("the hub lives in one backend")
+			}
 			for _, id := range acked {
 				h.output(id, "7")
 			}

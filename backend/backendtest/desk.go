@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"testing"
 	"time"
 
@@ -58,6 +59,18 @@ func (d *desk) reopen() {
 	d.t.Helper()
 	d.close()
 	*d = *openDesk(d.t, d.hub, Settings{})
+}
+
+// optional returns the backend as one of the optional interfaces, or skips the test.
+func optional[T any](d *desk) T { return as[T](d.t, d.be) }
+
+func as[T any](t testing.TB, be backend.Backend) T {
+	t.Helper()
+	v, ok := be.(T)
+	if !ok {
+		t.Skipf("the backend has no %v", reflect.TypeFor[T]())
+	}
+	return v
 }
 
 func (d *desk) ctx() context.Context { return d.t.Context() }

@@ -53,7 +53,7 @@ type (
 // caseHost is one backend on a hub, with or without workers.
 type caseHost struct {
 	backend.Client
-	t   *testing.T
+	t   testing.TB
 	hub Hub
 	be  backend.Backend
 	log *recorder
@@ -82,7 +82,7 @@ func newHostOptions(opts []hostOption) hostOptions {
 }
 
 // idleHost is open, but has no workers.
-func idleHost(t *testing.T, hub Hub, opts ...hostOption) *caseHost {
+func idleHost(t testing.TB, hub Hub, opts ...hostOption) *caseHost {
 	t.Helper()
 	o := newHostOptions(opts)
 	log := hub.log
@@ -100,7 +100,7 @@ func idleHost(t *testing.T, hub Hub, opts ...hostOption) *caseHost {
 }
 
 // newHost is a backend that works.
-func newHost(t *testing.T, hub Hub, os orchestrators, as activities, opts ...hostOption) *caseHost {
+func newHost(t testing.TB, hub Hub, os orchestrators, as activities, opts ...hostOption) *caseHost {
 	t.Helper()
 	h := idleHost(t, hub, opts...)
 	h.work(os, as, opts...)
@@ -150,7 +150,7 @@ func (h *caseHost) stop() {
 	}
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -205,9 +205,16 @@ func (h *caseHost) fetch(id api.InstanceID) *api.OrchestrationMetadata {
 	return m
 }
 
+// needs skips the test where the backend has no T.
+func needs[T any](h *caseHost) {
+	h.t.Helper()
+	as[T](h.t, h.be)
+}
+
 // count is how many events of the stored history f accepts.
 func (h *caseHost) count(id api.InstanceID, f func(*protos.HistoryEvent) bool) int {
 	h.t.Helper()
+	needs[backend.HistoryReader](h)
 	n := 0
 	must(h.t, h.History(h.t.Context(), id, func(part []*backend.HistoryEvent) error {
 		for _, e := range part {
@@ -229,7 +236,7 @@ func (h *caseHost) noMessages(d time.Duration) {
 }
 
 // recv waits for a value.
-func recv[T any](t *testing.T, c <-chan T, what string) T {
+func recv[T any](t testing.TB, c <-chan T, what string) T {
 	t.Helper()
 	select {
 	case v := <-c:
@@ -241,7 +248,7 @@ func recv[T any](t *testing.T, c <-chan T, what string) T {
 }
 
 // eventually asks again and again, at most d.
-func eventually(t *testing.T, d time.Duration, what string, f func() bool) {
+func eventually(t testing.TB, d time.Duration, what string, f func() bool) {
 	t.Helper()
 	end := time.After(d)
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -256,7 +263,7 @@ func eventually(t *testing.T, d time.Duration, what string, f func() bool) {
 	}
 }
 
-func jsonOf(t *testing.T, v any) string {
+func jsonOf(t testing.TB, v any) string {
 	t.Helper()
 	b, err := json.Marshal(v)
 	must(t, err)

@@ -44,3 +44,11 @@ func TestCrash(t *testing.T) {
 		return NewPostgresBackend(opts, s.Logger)
 	})
 }
+
+func BenchmarkBackend(b *testing.B) {
+	backendtest.RunBenchmarks(b, func(tb testing.TB) backendtest.Hub {
+		tb.Helper()
+		opts := newHub(tb).opts
+		return storetest.Hub(func() store.Store { return newStore(opts, backend.NewLogger(slog.New(slog.DiscardHandler))) })
+	})
+}

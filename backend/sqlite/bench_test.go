@@ -5,7 +5,9 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/perdure/perdure/backend/backendtest"
 	"github.com/perdure/perdure/backend/internal/store"
+	"github.com/perdure/perdure/backend/internal/storetest"
 )
 
 // BenchmarkCommit commits new instances with one history row each.
@@ -37,4 +39,13 @@ func BenchmarkCommit(b *testing.B) {
 			})
 		}
 	}
+}
+
+// BenchmarkBackend measures the whole backend on a file.
+func BenchmarkBackend(b *testing.B) {
+	backendtest.RunBenchmarks(b, func(tb testing.TB) backendtest.Hub {
+		tb.Helper()
+		path := filepath.Join(tb.TempDir(), "hub.db")
+		return storetest.Hub(func() store.Store { return newStore(path, false) })
+	})
 }
