@@ -19,7 +19,7 @@ const parallelism = 256
 type bed struct {
 	be     backend.Backend
 	client backend.Client
-	worker backend.TaskHubWorker
+	stop   func(context.Context) error
 	acts   atomic.Int64
 	events chan int
 
@@ -29,19 +29,22 @@ type bed struct {
 	done chan struct{}
 }
 
-func open(ctx context.Context, be backend.Backend) (*bed, error) {
-	e := &bed{events: make(chan int, 1<<16)}
+func open(ctx context.Context, be backend.Backend, remote bool) (*bed, error) {
+	e := &bed{be: be, events: make(chan int, 1<<16)}
 	r, err := e.registry()
 	if err != nil {
 		return nil, err
 	}
 	log := backend.DefaultLogger()
+	if remote {
+		return e, e.serve(ctx, be, r)
+	}
 	ex := task.NewTaskExecutor(r)
-	e.worker = backend.NewTaskHubWorker(be,
+	worker := backend.NewTaskHubWorker(be,
 		backend.NewOrchestrationWorker(be, ex, log, backend.WithMaxParallelism(parallelism)),
 		backend.NewActivityTaskWorker(be, ex, log, backend.WithMaxParallelism(parallelism)), log)
-	e.be, e.client = be, backend.NewClient(be)
-	return e, e.worker.Start(ctx)
+	e.client, e.stop = backend.NewClient(be), worker.Shutdown
+	return e, worker.Start(ctx)
 }
 
 func (e *bed) registry() (*task.TaskRegistry, error) {

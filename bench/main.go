@@ -61,6 +61,7 @@ type config struct {
 	n, k     int
 	starters int
 	relaxed  bool
+	grpc     bool
 	profile  string
 	dir      string // of the SQLite file
 	db       string // connection string, for PostgreSQL
@@ -76,6 +77,7 @@ func main() {
 	flag.StringVar(&c.profile, "cpuprofile", "", "write a CPU profile of the workload to this file")
 	flag.StringVar(&c.dir, "dir", "", "folder for the database file (default: a temporary one)")
 	flag.StringVar(&c.db, "postgres", "", "connection string of a PostgreSQL database to use instead of a file; its task hub must be new")
+	flag.BoolVar(&c.grpc, "grpc", false, "with a server and a worker that are connected by gRPC, in one process")
 	timeout := flag.Duration("timeout", 90*time.Second, "limit of the run")
 	flag.Parse()
 	if c.n == 0 {
@@ -109,11 +111,14 @@ func run(c config, timeout time.Duration) (err error) {
 	if c.db != "" {
 		l.Store = "postgres"
 	}
+	if c.grpc {
+		l.Settings += "; over gRPC"
+	}
 	be, err := c.backend()
 	if err != nil {
 		return err
 	}
-	e, err := open(ctx, be)
+	e, err := open(ctx, be, c.grpc)
 	if err != nil {
 		l.Err = "open: " + err.Error()
 		return errors.Join(err, l.print(0))
@@ -136,7 +141,7 @@ func run(c config, timeout time.Duration) (err error) {
 	}
 	stopping, stop := context.WithTimeout(context.Background(), grace)
 	defer stop()
-	err = e.worker.Shutdown(stopping)
+	err = e.stop(stopping)
 	return errors.Join(werr, err, l.print(e.acts.Load()))
 }
 
