@@ -98,22 +98,56 @@ func IsDurableTaskGrpcRequest(fullMethodName string) bool {
 func (e *grpcExecutor) ExecuteOrchestrator(
 	ctx context.Context, iid api.InstanceID, oldEvents, newEvents []*protos.HistoryEvent,
 ) (*ExecutionResults, error) {
-	start := last(oldEvents, newEvents, (*HistoryEvent).GetExecutionStarted)
-	r, err := e.work.Orchestrator(ctx, start.GetName(), start.GetVersion().GetValue(), &protos.OrchestratorRequest{
+	r, _, err := e.turn(ctx, iid, oldEvents, newEvents, sidecar.Turned{},
+		last(oldEvents, newEvents, (*HistoryEvent).GetExecutionStarted),
+		last(oldEvents, newEvents, func(e *HistoryEvent) *protos.OrchestrationTraceContext {
+			return e.GetOrchestratorStarted().GetOrchestrationTraceContext()
+		}))
+	return r, err
+}
+
+// ExecuteTurn is ExecuteOrchestrator for a state: a worker that keeps the
+// orchestrator since the turn before is preferred, and sent the new events only.
+func (e *grpcExecutor) ExecuteTurn(ctx context.Context, s *OrchestrationRuntimeState) (*ExecutionResults, error) {
+	kept, _ := s.Continuation().(*remoteContinuation)
+	before := sidecar.Turned{}
+	if kept != nil && kept.executor == e {
+		before = kept.Turned
+	}
+	s.Release()
+	r, by, err := e.turn(ctx, s.instanceID, s.oldEvents, s.newEvents, before, s.StartEvent(), s.traceContext)
+	if err == nil && by.Kept() {
+		s.SetContinuation(&remoteContinuation{by, e})
+	}
+	return r, err
+}
+
+// remoteContinuation is an orchestrator that a worker keeps. A worker that is not
+// asked for it again forgets it by itself.
+type remoteContinuation struct {
+	sidecar.Turned
+	executor *grpcExecutor
+}
+
+func (*remoteContinuation) Stop() {}
+
+func (e *grpcExecutor) turn(
+	ctx context.Context, iid api.InstanceID, old, newer []*HistoryEvent, before sidecar.Turned,
+	start *protos.ExecutionStartedEvent, span *protos.OrchestrationTraceContext,
+) (*ExecutionResults, sidecar.Turned, error) {
+	r, by, err := e.work.Orchestrator(ctx, start.GetName(), start.GetVersion().GetValue(), &protos.OrchestratorRequest{
 		InstanceId:  string(iid),
 		ExecutionId: start.GetOrchestrationInstance().GetExecutionId(),
-		PastEvents:  oldEvents,
-		NewEvents:   newEvents,
+		PastEvents:  old,
+		NewEvents:   newer,
 		// .NET refuses entity calls without the parameters, and fails without the window.
-		EntityParameters: &protos.OrchestratorEntityParameters{EntityMessageReorderWindow: durationpb.New(0)},
-		OrchestrationTraceContext: last(oldEvents, newEvents, func(e *HistoryEvent) *protos.OrchestrationTraceContext {
-			return e.GetOrchestratorStarted().GetOrchestrationTraceContext()
-		}),
-	})
+		EntityParameters:          &protos.OrchestratorEntityParameters{EntityMessageReorderWindow: durationpb.New(0)},
+		OrchestrationTraceContext: span,
+	}, before)
 	if err != nil {
-		return nil, e.oversize.remember(iid, err)
+		return nil, by, e.oversize.remember(iid, err)
 	}
-	return &ExecutionResults{Response: r}, nil
+	return &ExecutionResults{Response: r}, by, nil
 }
 
 // last is the newest value that get finds.

@@ -104,6 +104,12 @@ func NewOrchestrationRuntimeState(instanceID api.InstanceID, existingHistory []*
 	return s
 }
 
+// NewTurnState makes the state of one turn as a worker elsewhere sees it: nothing
+// is checked, and a continuation from the turn before may take the place of old events.
+func NewTurnState(instanceID api.InstanceID, oldEvents, newEvents []*HistoryEvent, c Continuation) *OrchestrationRuntimeState {
+	return &OrchestrationRuntimeState{instanceID: instanceID, oldEvents: oldEvents, newEvents: newEvents, continuation: c}
+}
+
 // AddEvent adds a new event. A second start or completion, and a result whose task is
 // not open (never scheduled, or answered already), is ErrDuplicateEvent and not added.
 func (s *OrchestrationRuntimeState) AddEvent(e *HistoryEvent) error {

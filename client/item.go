@@ -26,7 +26,7 @@ const chunkSize = 3 << 20
 func (l *listener) process(s *stream, w *protos.WorkItem) {
 	var err error
 	if r := w.GetOrchestratorRequest(); r != nil {
-		err = l.turn(s.ctx, r, w.GetCompletionToken())
+		err = l.turn(s, r, w.GetCompletionToken())
 	} else if r := w.GetActivityRequest(); r != nil {
 		err = l.activity(s.ctx, r, w.GetCompletionToken())
 	} else if r := w.GetEntityRequestV2(); r != nil {
@@ -57,19 +57,32 @@ func (l *listener) abandon(s *stream, w *protos.WorkItem) {
 	}
 }
 
-func (l *listener) turn(ctx context.Context, r *protos.OrchestratorRequest, token string) error {
-	id, past := api.InstanceID(r.GetInstanceId()), r.GetPastEvents()
-	if r.GetRequiresHistoryStreaming() {
-		var err error
-		if past, err = l.history(ctx, r); err != nil {
-			return fmt.Errorf("history of %q: %w", id, err)
+// afterProperty is where the server says that it leaves out the history up to a turn.
+const afterProperty = "perdure.after"
+
+func (l *listener) turn(s *stream, r *protos.OrchestratorRequest, token string) error {
+	ctx, id, past := s.ctx, api.InstanceID(r.GetInstanceId()), r.GetPastEvents()
+	after := r.GetProperties()[afterProperty].GetStringValue()
+	waiting := s.residents.take(r.GetInstanceId(), after)
+	response := &protos.OrchestratorResponse{RequiresHistory: true}
+	if after == "" || waiting != nil {
+		if r.GetRequiresHistoryStreaming() {
+			var err error
+			if past, err = l.history(ctx, r); err != nil {
+				return fmt.Errorf("history of %q: %w", id, err)
+			}
 		}
+		state := backend.NewTurnState(id, past, r.GetNewEvents(), waiting)
+		result, err := l.execute(ctx, state)
+		if err != nil {
+			state.Release()
+			return fmt.Errorf("turn of %q: %w", id, err)
+		}
+		response, waiting = result.Response, state.Continuation()
 	}
-	result, err := l.executor.ExecuteOrchestrator(ctx, id, past, r.GetNewEvents())
-	if err != nil {
-		return fmt.Errorf("turn of %q: %w", id, err)
+	if waiting != nil {
+		s.residents.put(r.GetInstanceId(), token, waiting) // the next turn may come before the answer to the answer
 	}
-	response := result.Response
 	response.InstanceId, response.CompletionToken = r.GetInstanceId(), token
 	for _, part := range split(response) {
 		if err := l.answer(ctx, func() error {
@@ -80,6 +93,14 @@ func (l *listener) turn(ctx context.Context, r *protos.OrchestratorRequest, toke
 		}
 	}
 	return nil
+}
+
+// execute runs a turn, and leaves the orchestrator with the state if the executor can.
+func (l *listener) execute(ctx context.Context, state *backend.OrchestrationRuntimeState) (*backend.ExecutionResults, error) {
+	if t, ok := l.executor.(backend.TurnExecutor); ok && l.opts.resident > 0 {
+		return t.ExecuteTurn(ctx, state)
+	}
+	return l.executor.ExecuteOrchestrator(ctx, state.InstanceID(), state.OldEvents(), state.NewEvents())
 }
 
 func (l *listener) history(ctx context.Context, r *protos.OrchestratorRequest) (events []*protos.HistoryEvent, err error) {

@@ -31,8 +31,9 @@ type listener struct {
 // stream is one connection and what it brought. end cancels both.
 type stream struct {
 	grpc.ServerStreamingClient[protos.WorkItem]
-	ctx context.Context
-	end context.CancelFunc
+	ctx       context.Context
+	end       context.CancelFunc
+	residents *residents
 }
 
 // connect ends its attempt with ctx, but not the stream that it made.
@@ -47,7 +48,7 @@ func (l *listener) connect(ctx context.Context) (*stream, error) {
 		end()
 		return nil, err
 	}
-	return &stream{items, streamCtx, end}, nil
+	return &stream{items, streamCtx, end, newResidents(l.opts.resident)}, nil
 }
 
 // drainGrace is how long work whose context was cancelled may take to notice.
@@ -108,6 +109,7 @@ func (l *listener) receive(ctx context.Context, s *stream) (some bool, err error
 	defer func() {
 		silence.Stop()
 		s.end()
+		s.residents.close()
 		close(stop)
 		drainer.Wait()
 	}()

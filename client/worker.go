@@ -12,6 +12,7 @@ import (
 // workerOptions are the settings of a listener.
 type workerOptions struct {
 	orchestrations, activities, entities int
+	resident                             int
 	drain, silence                       time.Duration
 	registeredOnly                       bool
 }
@@ -39,6 +40,13 @@ func WithMaxConcurrentEntities(n int) WorkerOption {
 // server gives it to others.
 func WithDrainTimeout(d time.Duration) WorkerOption {
 	return func(o *workerOptions) { o.drain = d }
+}
+
+// WithMaxResident limits how many orchestrators wait for their next turn in
+// this process (default 1,000): those go on where they are, all others replay
+// their history. 0 has all of them replay.
+func WithMaxResident(n int) WorkerOption {
+	return func(o *workerOptions) { o.resident = max(n, 0) }
 }
 
 // WithRegisteredNamesOnly has the server send what is registered, and nothing
@@ -79,7 +87,7 @@ func (c *TaskHubGrpcClient) RunWorkItemListener(
 }
 
 func (c *TaskHubGrpcClient) listener(r *task.TaskRegistry, opts []WorkerOption) *listener {
-	o := workerOptions{orchestrations: 100, activities: 100, entities: 100, drain: 30 * time.Second, silence: 2 * time.Minute}
+	o := workerOptions{orchestrations: 100, activities: 100, entities: 100, resident: 1000, drain: 30 * time.Second, silence: 2 * time.Minute}
 	for _, f := range opts {
 		f(&o)
 	}
@@ -93,6 +101,9 @@ func (c *TaskHubGrpcClient) listener(r *task.TaskRegistry, opts []WorkerOption) 
 			MaxConcurrentEntityWorkItems:        int32(o.entities),
 			Capabilities:                        []protos.WorkerCapability{protos.WorkerCapability_WORKER_CAPABILITY_HISTORY_STREAMING},
 		},
+	}
+	if o.resident > 0 {
+		l.request.Capabilities = append(l.request.Capabilities, protos.WorkerCapability_WORKER_CAPABILITY_RESIDENT)
 	}
 	if o.registeredOnly {
 		l.request.WorkItemFilters = filters(r)

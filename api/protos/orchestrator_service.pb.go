@@ -103,21 +103,28 @@ const (
 	WorkerCapability_WORKER_CAPABILITY_HISTORY_STREAMING WorkerCapability = 1
 	WorkerCapability_WORKER_CAPABILITY_SCHEDULED_TASKS   WorkerCapability = 2
 	WorkerCapability_WORKER_CAPABILITY_LARGE_PAYLOADS    WorkerCapability = 3
+	// Not part of the protocol: the worker keeps orchestrators between turns. A turn
+	// for one may come without its past events, and with the completion token
+	// of the turn before in the property "perdure.after". A worker that does not
+	// have it any more answers with requiresHistory.
+	WorkerCapability_WORKER_CAPABILITY_RESIDENT WorkerCapability = 1000
 )
 
 // Enum value maps for WorkerCapability.
 var (
 	WorkerCapability_name = map[int32]string{
-		0: "WORKER_CAPABILITY_UNSPECIFIED",
-		1: "WORKER_CAPABILITY_HISTORY_STREAMING",
-		2: "WORKER_CAPABILITY_SCHEDULED_TASKS",
-		3: "WORKER_CAPABILITY_LARGE_PAYLOADS",
+		0:    "WORKER_CAPABILITY_UNSPECIFIED",
+		1:    "WORKER_CAPABILITY_HISTORY_STREAMING",
+		2:    "WORKER_CAPABILITY_SCHEDULED_TASKS",
+		3:    "WORKER_CAPABILITY_LARGE_PAYLOADS",
+		1000: "WORKER_CAPABILITY_RESIDENT",
 	}
 	WorkerCapability_value = map[string]int32{
 		"WORKER_CAPABILITY_UNSPECIFIED":       0,
 		"WORKER_CAPABILITY_HISTORY_STREAMING": 1,
 		"WORKER_CAPABILITY_SCHEDULED_TASKS":   2,
 		"WORKER_CAPABILITY_LARGE_PAYLOADS":    3,
+		"WORKER_CAPABILITY_RESIDENT":          1000,
 	}
 )
 
@@ -8612,12 +8619,13 @@ const file_orchestrator_service_proto_rawDesc = "" +
 	"\x1dORCHESTRATION_STATUS_CANCELED\x10\x04\x12#\n" +
 	"\x1fORCHESTRATION_STATUS_TERMINATED\x10\x05\x12 \n" +
 	"\x1cORCHESTRATION_STATUS_PENDING\x10\x06\x12\"\n" +
-	"\x1eORCHESTRATION_STATUS_SUSPENDED\x10\a*\xab\x01\n" +
+	"\x1eORCHESTRATION_STATUS_SUSPENDED\x10\a*\xcc\x01\n" +
 	"\x10WorkerCapability\x12!\n" +
 	"\x1dWORKER_CAPABILITY_UNSPECIFIED\x10\x00\x12'\n" +
 	"#WORKER_CAPABILITY_HISTORY_STREAMING\x10\x01\x12%\n" +
 	"!WORKER_CAPABILITY_SCHEDULED_TASKS\x10\x02\x12$\n" +
-	" WORKER_CAPABILITY_LARGE_PAYLOADS\x10\x032\xf0\x0f\n" +
+	" WORKER_CAPABILITY_LARGE_PAYLOADS\x10\x03\x12\x1f\n" +
+	"\x1aWORKER_CAPABILITY_RESIDENT\x10\xe8\a2\xf0\x0f\n" +
 	"\x15TaskHubSidecarService\x127\n" +
 	"\x05Hello\x12\x16.google.protobuf.Empty\x1a\x16.google.protobuf.Empty\x12@\n" +
 	"\rStartInstance\x12\x16.CreateInstanceRequest\x1a\x17.CreateInstanceResponse\x128\n" +

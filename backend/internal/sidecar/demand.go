@@ -96,11 +96,11 @@ func (d *Dispatcher) unhosted(it *item) error {
 	return nil
 }
 
-// withoutHistory is the request for workers that read the history themselves.
+// withoutHistory is the request without its past events.
 func withoutHistory(req *protos.OrchestratorRequest) *protos.OrchestratorRequest {
 	return &protos.OrchestratorRequest{
 		InstanceId: req.GetInstanceId(), ExecutionId: req.GetExecutionId(), NewEvents: req.GetNewEvents(),
 		EntityParameters: req.GetEntityParameters(), Properties: req.GetProperties(),
-		OrchestrationTraceContext: req.GetOrchestrationTraceContext(), RequiresHistoryStreaming: true,
+		OrchestrationTraceContext: req.GetOrchestrationTraceContext(),
 	}
 }

@@ -84,14 +84,14 @@ func TestLongHistory(t *testing.T) {
 			}}},
 		}
 		plain := connect(d, &protos.GetWorkItemsRequest{}, nil)
-		_, err := d.Orchestrator(t.Context(), "a", "", long)
+		_, _, err := d.Orchestrator(t.Context(), "a", "", long, Turned{})
 		if oversize := (*OversizeError)(nil); !errors.As(err, &oversize) || oversize.Limit != 1000 || oversize.Bytes <= 1000 {
 			t.Errorf("for workers that cannot stream: %v", err)
 		}
 		streams := connect(d, &protos.GetWorkItemsRequest{
 			Capabilities: []protos.WorkerCapability{99, protos.WorkerCapability_WORKER_CAPABILITY_HISTORY_STREAMING},
 		}, nil)
-		go func() { _, _ = d.Orchestrator(t.Context(), "a", "", long) }()
+		go func() { _, _, _ = d.Orchestrator(t.Context(), "a", "", long, Turned{}) }()
 		synctest.Wait()
 		if len(plain.items()) != 0 || len(streams.items()) != 1 {
 			t.Fatalf("%d to the plain worker, %d to the other", len(plain.items()), len(streams.items()))

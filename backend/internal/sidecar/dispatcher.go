@@ -10,8 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/perdure/perdure/api/protos"
 )
 
@@ -83,24 +81,30 @@ func NewDispatcher(opts Options) *Dispatcher {
 // MaxMessage is the largest request, in bytes, that every worker takes.
 func (d *Dispatcher) MaxMessage() int { return d.opts.MaxMessage }
 
-// Orchestrator has a worker run a turn. It returns ctx.Err() where ctx ends
-// first, ErrNotBegun after Drain, and where nobody hosts the item if Demand is used.
+// Turned says who executed a turn, where that worker keeps the orchestrator until the next.
+type Turned struct {
+	stream *stream
+	token  string
+}
+
+// Kept reports whether a worker keeps the orchestrator.
+func (t Turned) Kept() bool { return t.stream != nil }
+
+// Orchestrator has a worker run a turn, if it can the one that executed the turn
+// before and keeps the orchestrator. It returns ctx.Err() where ctx ends first,
+// ErrNotBegun after Drain, and where nobody hosts the item if Demand is used.
 // An OversizeError says that those who host it cannot take so large a message.
 func (d *Dispatcher) Orchestrator(
-	ctx context.Context, name, version string, req *protos.OrchestratorRequest,
-) (*protos.OrchestratorResponse, error) {
-	it := &item{
+	ctx context.Context, name, version string, req *protos.OrchestratorRequest, before Turned,
+) (*protos.OrchestratorResponse, Turned, error) {
+	a := d.do(ctx, &item{
 		key:  key{kind: orchestration, instance: req.GetInstanceId()},
-		name: name, version: version, orchestrator: req,
+		name: name, version: version, orchestrator: req, before: before,
+	})
+	if a.err != nil {
+		return nil, Turned{}, a.err
 	}
-	if it.size = proto.Size(req); it.size > d.opts.MaxMessage {
-		it.large, it.orchestrator = true, withoutHistory(req)
-	}
-	r, err := d.do(ctx, it)
-	if err != nil {
-		return nil, err
-	}
-	return r.(*protos.OrchestratorResponse), nil
+	return a.message.(*protos.OrchestratorResponse), a.by, nil
 }
 
 // Activity has a worker run an activity; version is what version filters
@@ -108,19 +112,19 @@ func (d *Dispatcher) Orchestrator(
 func (d *Dispatcher) Activity(
 	ctx context.Context, version string, req *protos.ActivityRequest,
 ) (*protos.ActivityResponse, error) {
-	r, err := d.do(ctx, &item{
+	a := d.do(ctx, &item{
 		key:  key{activity, req.GetOrchestrationInstance().GetInstanceId(), req.GetTaskId()},
 		name: req.GetName(), version: version, activity: req,
 	})
-	if err != nil {
-		return nil, err
+	if a.err != nil {
+		return nil, a.err
 	}
-	return r.(*protos.ActivityResponse), nil
+	return a.message.(*protos.ActivityResponse), nil
 }
 
-func (d *Dispatcher) do(ctx context.Context, it *item) (proto.Message, error) {
+func (d *Dispatcher) do(ctx context.Context, it *item) answer {
 	if ctx.Err() != nil {
-		return nil, ctx.Err()
+		return answer{err: ctx.Err()}
 	}
 	it.done = make(chan answer, 1)
 	d.mu.Lock()
@@ -131,18 +135,18 @@ func (d *Dispatcher) do(ctx context.Context, it *item) (proto.Message, error) {
 	d.mu.Unlock()
 	select {
 	case a := <-it.done:
-		return a.message, a.err
+		return a
 	case <-ctx.Done():
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	select {
 	case a := <-it.done:
-		return a.message, a.err // it was done before it could be withdrawn
+		return a // it was done before it could be withdrawn
 	default:
 	}
 	d.remove(it)
-	return nil, ctx.Err()
+	return answer{err: ctx.Err()}
 }
 
 // CompleteOrchestrator takes a worker's response, or a chunk of one, and
@@ -156,11 +160,17 @@ func (d *Dispatcher) CompleteOrchestrator(r *protos.OrchestratorResponse) bool {
 	}
 	whole, ok := it.collect(r)
 	switch {
+	case r.GetRequiresHistory() && it.before.Kept():
+		d.again(it)
 	case !ok || r.GetRequiresHistory():
 		d.retry(it)
 	case whole != nil:
+		by := Turned{}
+		if it.owner.resident {
+			by = Turned{it.owner, it.token}
+		}
 		d.remove(it)
-		it.done <- answer{message: whole}
+		it.done <- answer{message: whole, by: by}
 	}
 	return true
 }
@@ -233,6 +243,15 @@ func (d *Dispatcher) offer(it *item) {
 		it.done <- answer{err: ErrNotBegun}
 		return
 	}
+	if s := it.before.stream; s != nil && !s.gone && s.accepts(it) {
+		if s.idle {
+			s.idle = false
+			s.handoff <- d.assign(it, s)
+		} else {
+			d.enqueue(it) // it will come to it as soon as it has sent what it is sending
+		}
+		return
+	}
 	var best *stream
 	d.turn++
 	for i := range d.streams {
@@ -251,6 +270,10 @@ func (d *Dispatcher) offer(it *item) {
 		it.done <- answer{err: err}
 		return
 	}
+	d.enqueue(it)
+}
+
+func (d *Dispatcher) enqueue(it *item) {
 	i, _ := slices.BinarySearchFunc(d.queue, it.seq, func(q *item, seq uint64) int { return cmp.Compare(q.seq, seq) })
 	d.queue = slices.Insert(d.queue, i, it)
 }
@@ -299,7 +322,7 @@ func (d *Dispatcher) assign(it *item, s *stream) offer {
 			d.retry(it)
 		})
 	}
-	return offer{it, it.work(it.token)}
+	return offer{it, it.work(s, d.opts.MaxMessage)}
 }
 
 // release takes the item from its stream; its token is stale from now on.
@@ -315,10 +338,20 @@ func (d *Dispatcher) release(it *item) {
 	it.stopTimer()
 }
 
+// again sends a turn with its history to the worker that was thought to have it.
+func (d *Dispatcher) again(it *item) {
+	s := it.owner
+	d.release(it)
+	it.before = Turned{}
+	d.offer(it)
+	d.refill(s)
+}
+
 // retry takes the item from its stream and offers it to others at once, to that one after a rest.
 func (d *Dispatcher) retry(it *item) {
 	s := it.owner
 	d.release(it)
+	it.before = Turned{}
 	if it.avoid == nil {
 		it.avoid = map[*stream]bool{}
 	}

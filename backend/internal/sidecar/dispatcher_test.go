@@ -55,6 +55,7 @@ func connect(d *Dispatcher, req *protos.GetWorkItemsRequest, shutdown <-chan any
 // call is one Orchestrator or Activity call.
 type call struct {
 	turn *protos.OrchestratorResponse
+	by   Turned
 	act  *protos.ActivityResponse
 	err  error
 	done bool
@@ -65,7 +66,7 @@ func turn(d *Dispatcher, id, name, version string) *call {
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &call{stop: cancel}
 	go func() {
-		c.turn, c.err = d.Orchestrator(ctx, name, version, &protos.OrchestratorRequest{InstanceId: id})
+		c.turn, c.by, c.err = d.Orchestrator(ctx, name, version, &protos.OrchestratorRequest{InstanceId: id}, Turned{})
 		c.done = true
 	}()
 	synctest.Wait()

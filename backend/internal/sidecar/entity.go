@@ -9,11 +9,11 @@ import (
 // Entity has a worker run a batch of operations of an entity. It returns what
 // Orchestrator returns.
 func (d *Dispatcher) Entity(ctx context.Context, name string, req *protos.EntityRequest) (*protos.EntityBatchResult, error) {
-	r, err := d.do(ctx, &item{key: key{kind: entity, instance: req.GetInstanceId()}, name: name, entity: req})
-	if err != nil {
-		return nil, err
+	a := d.do(ctx, &item{key: key{kind: entity, instance: req.GetInstanceId()}, name: name, entity: req})
+	if a.err != nil {
+		return nil, a.err
 	}
-	return r.(*protos.EntityBatchResult), nil
+	return a.message.(*protos.EntityBatchResult), nil
 }
 
 // CompleteEntity takes a worker's result and reports whether it belongs to a

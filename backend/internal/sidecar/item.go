@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/perdure/perdure/api/protos"
 )
@@ -31,8 +32,7 @@ type item struct {
 	orchestrator  *protos.OrchestratorRequest // either this
 	activity      *protos.ActivityRequest     // or this
 	entity        *protos.EntityRequest       // or this
-	size          int                         // of the whole request, in bytes
-	large         bool                        // the worker must read the history itself
+	before        Turned                      // who may still have the orchestrator
 	done          chan answer                 // takes the one answer without blocking
 
 	seq      uint64
@@ -43,13 +43,30 @@ type item struct {
 	abandons int
 	timer    *time.Timer // ends the lease while offered, the rest while queued
 	timerGen uint64
+	size     int                          // of the whole request in bytes; 0 while nobody asked
 	parts    *protos.OrchestratorResponse // chunks of the answer so far
 	nextPart int32
 }
 
 type answer struct {
 	message proto.Message
+	by      Turned // of a turn
 	err     error
+}
+
+// AfterProperty is the property of a turn without its past events, for a worker
+// that keeps orchestrators: the completion token of the turn before.
+const AfterProperty = "perdure.after"
+
+// large reports whether the worker must read the history itself.
+func (it *item) large(limit int) bool {
+	if it.orchestrator == nil {
+		return false
+	}
+	if it.size == 0 {
+		it.size = proto.Size(it.orchestrator)
+	}
+	return it.size > limit
 }
 
 // offer is an item with the token under which it was offered.
@@ -58,11 +75,20 @@ type offer struct {
 	work *protos.WorkItem
 }
 
-func (it *item) work(token string) *protos.WorkItem {
-	w := &protos.WorkItem{CompletionToken: token}
+// work is what the stream is sent: for a turn, all that the worker does not have and that fits.
+func (it *item) work(s *stream, limit int) *protos.WorkItem {
+	w := &protos.WorkItem{CompletionToken: it.token}
 	switch {
 	case it.orchestrator != nil:
-		w.Request = &protos.WorkItem_OrchestratorRequest{OrchestratorRequest: it.orchestrator}
+		req := it.orchestrator
+		if it.before.stream == s {
+			req = withoutHistory(req)
+			req.Properties = map[string]*structpb.Value{AfterProperty: structpb.NewStringValue(it.before.token)}
+		} else if it.large(limit) {
+			req = withoutHistory(req)
+			req.RequiresHistoryStreaming = true
+		}
+		w.Request = &protos.WorkItem_OrchestratorRequest{OrchestratorRequest: req}
 	case it.entity != nil:
 		w.Request = &protos.WorkItem_EntityRequestV2{EntityRequestV2: it.entity}
 	default:

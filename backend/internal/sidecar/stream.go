@@ -17,13 +17,15 @@ import (
 
 // stream is one connected worker. All but its first block is guarded by Dispatcher.mu.
 type stream struct {
-	limit     [kinds]int                 // most items at a time; 0 for no limit
-	filters   [kinds]map[string][]string // versions by name, none for any; nil accepts all
-	streaming bool                       // it can read a history in chunks
-	handoff   chan offer                 // takes the one offer to a parked stream without blocking
-	end       chan struct{}              // closed to end the stream
-	stuck     chan struct{}              // closed where the worker does not read what it is sent
-	who       api.Worker                 // without what changes
+	limit      [kinds]int                 // most items at a time; 0 for no limit
+	filters    [kinds]map[string][]string // versions by name, none for any; nil accepts all
+	streaming  bool                       // it can read a history in chunks
+	resident   bool                       // it keeps orchestrators between turns
+	maxMessage int
+	handoff    chan offer    // takes the one offer to a parked stream without blocking
+	end        chan struct{} // closed to end the stream
+	stuck      chan struct{} // closed where the worker does not read what it is sent
+	who        api.Worker    // without what changes
 
 	count [kinds]int
 	items map[*item]struct{}
@@ -38,6 +40,7 @@ func newStream(req *protos.GetWorkItemsRequest) *stream {
 	s.limit[activity] = int(max(req.GetMaxConcurrentActivityWorkItems(), 0))
 	s.limit[entity] = int(max(req.GetMaxConcurrentEntityWorkItems(), 0))
 	s.streaming = StreamsHistory(req)
+	s.resident = slices.Contains(req.GetCapabilities(), protos.WorkerCapability_WORKER_CAPABILITY_RESIDENT)
 	if f := req.GetWorkItemFilters(); f != nil {
 		s.filters = [kinds]map[string][]string{{}, {}, {}}
 		for _, o := range f.GetOrchestrations() {
@@ -76,7 +79,9 @@ func (s *stream) accepts(it *item) bool {
 func (s *stream) credit(k kind) bool { return s.limit[k] == 0 || s.count[k] < s.limit[k] }
 
 // fits reports whether the worker can read what does not fit into a message.
-func (s *stream) fits(it *item) bool { return s.streaming || !it.large }
+func (s *stream) fits(it *item) bool {
+	return s.streaming || it.before.stream == s || !it.large(s.maxMessage)
+}
 
 func (s *stream) hosts(k kind, name, version string) bool {
 	if s.filters[k] == nil {
@@ -95,6 +100,7 @@ func (d *Dispatcher) Serve(
 	ctx context.Context, req *protos.GetWorkItemsRequest, shutdown <-chan any, send func(*protos.WorkItem) error,
 ) error {
 	s := newStream(req)
+	s.maxMessage = d.opts.MaxMessage
 	s.identify(ctx)
 	if !d.join(s) {
 		return errDrained
