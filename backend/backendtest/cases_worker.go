@@ -297,6 +297,17 @@ func c44Paging(t *testing.T, hubs NewHub) {
 	if got := pages(api.InstanceQuery{CreatedTo: between.Add(-time.Microsecond), PageSize: 1000}, nil); len(got) != 1156 {
 		t.Errorf("created to: %d", len(got))
 	}
+	epoch, far := time.Unix(0, 0), time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
+	for _, q := range []api.InstanceQuery{{CreatedTo: far}, {CreatedFrom: epoch}, {CreatedFrom: time.Date(1500, 1, 1, 0, 0, 0, 0, time.UTC), CreatedTo: far}} {
+		if got := pages(q, nil); len(got) != 1157 {
+			t.Errorf("from %v to %v: %d", q.CreatedFrom, q.CreatedTo, len(got))
+		}
+	}
+	for _, q := range []api.InstanceQuery{{CreatedTo: epoch}, {CreatedFrom: far}, {CreatedTo: time.Date(1500, 1, 1, 0, 0, 0, 0, time.UTC)}} {
+		if got := pages(q, nil); len(got) != 0 {
+			t.Errorf("from %v to %v: %d", q.CreatedFrom, q.CreatedTo, len(got))
+		}
+	}
 	if got := pages(api.InstanceQuery{Name: "rare%"}, nil); len(got) != 1 {
 		t.Errorf("name: %v", got)
 	}

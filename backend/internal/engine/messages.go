@@ -99,7 +99,7 @@ func (e *Engine) newRow(ev *backend.HistoryEvent) (*store.Instance, error) {
 		ID: id, Partition: partitionOf(id), Name: s.GetName(), Version: text(s.GetVersion()),
 		ExecutionID: s.GetOrchestrationInstance().GetExecutionId().GetValue(),
 		Status:      int32(api.RUNTIME_STATUS_PENDING), Unfinished: true,
-		CreatedAt: ev.GetTimestamp().AsTime().UnixNano(), UpdatedAt: e.now(), Tags: tags, Input: text(s.GetInput()),
+		CreatedAt: nanos(ev.GetTimestamp().AsTime()), UpdatedAt: e.now(), Tags: tags, Input: text(s.GetInput()),
 		ParentID:   parent.GetOrchestrationInstance().GetInstanceId(),
 		ParentExec: parent.GetOrchestrationInstance().GetExecutionId().GetValue(), ParentTask: parent.GetTaskScheduledId(),
 	}

@@ -133,10 +133,10 @@ func filterOf(q api.InstanceQuery) store.Filter {
 		IDPrefix: q.IDPrefix, NotPrefix: entityPrefix, Name: q.Name, ParentID: string(q.ParentID), Payloads: q.Payloads,
 	}
 	if !q.CreatedFrom.IsZero() {
-		f.CreatedFrom = q.CreatedFrom.UnixNano()
+		f.CreatedFrom = nanos(q.CreatedFrom)
 	}
 	if !q.CreatedTo.IsZero() {
-		f.CreatedTo = q.CreatedTo.UnixNano()
+		f.CreatedTo = nanos(q.CreatedTo)
 	}
 	for _, s := range q.Statuses {
 		f.Statuses = append(f.Statuses, int32(s))

@@ -5,6 +5,7 @@ import (
 	"container/heap"
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"time"
 
@@ -24,6 +25,20 @@ func micros(t time.Time) int64 {
 		return 0
 	}
 	return t.UnixMicro()
+}
+
+// nanos is micros for what has nanoseconds: int64 holds those of the years 1678 to
+// 2262, and what is beyond becomes their end. It is never 0, which means "not set".
+func nanos(t time.Time) int64 {
+	switch {
+	case t.Before(time.Unix(0, math.MinInt64)):
+		return math.MinInt64
+	case t.After(time.Unix(0, math.MaxInt64)):
+		return math.MaxInt64
+	case t.UnixNano() == 0:
+		return 1
+	}
+	return t.UnixNano()
 }
 
 func (i *instance) addTimer(created *backend.HistoryEvent) {

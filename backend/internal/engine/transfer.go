@@ -168,7 +168,7 @@ func importedRow(b *api.InstanceBundle, s *backend.OrchestrationRuntimeState) (*
 	row := &store.Instance{
 		ID: string(m.InstanceID), Partition: partitionOf(string(m.InstanceID)), ExecutionID: m.ExecutionID, Name: m.Name,
 		Status: int32(status), Unfinished: !api.IsTerminal(status),
-		CreatedAt: m.CreatedAt.UnixNano(), UpdatedAt: micros(m.LastUpdatedAt), CompletedAt: micros(m.CompletedAt),
+		CreatedAt: nanos(m.CreatedAt), UpdatedAt: micros(m.LastUpdatedAt), CompletedAt: micros(m.CompletedAt),
 		ParentID: string(m.ParentInstanceID), ParentTask: b.ParentTaskID, ParentExec: b.ParentExecutionID,
 		Version: optionalText(m.Version), Input: optionalText(m.SerializedInput), Output: optionalText(m.SerializedOutput),
 		CustomStatus: optionalText(m.SerializedCustomStatus),
