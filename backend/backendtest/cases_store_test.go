@@ -153,3 +153,42 @@ func TestC66FiveStartsOfAnEmptyFile(t *testing.T) {
 		t.Error(fmt.Sprint(n, " instances, want 10"))
 	}
 }
+
+// What cannot be read stays behind an instance that is ended by force: nothing of it comes back.
+func TestC64AnUnreadableMessage(t *testing.T) {
+	t.Parallel()
+	file := newFile(t)
+	hub := sqliteFile(file)
+	all := orchestrators{"wait": waitForever}
+	ids := []api.InstanceID{"forced", "terminated"}
+	h := newHost(t, hub, all, nil)
+	for _, id := range ids {
+		h.begin("wait", api.WithInstanceID(id))
+		h.waits(id)
+	}
+	h.stop()
+	h = idleHost(t, hub)
+	for _, id := range ids {
+		h.raise(id, "lost", nil)
+	}
+	h.stop()
+	rowEdit(t, file, `UPDATE inbox SET event = x'ffffffff'`)
+	h = newHost(t, hub, all, nil)
+	for _, id := range ids {
+		if h.fetch(id).Stalled == "" {
+			t.Errorf("%s is not set aside", id)
+		}
+	}
+	must(t, h.ForceTerminate(t.Context(), "forced"))
+	must(t, h.TerminateOrchestration(t.Context(), "terminated", ""))
+	for range 2 {
+		for _, id := range ids {
+			if m := h.status(id, api.RUNTIME_STATUS_TERMINATED, patience); m.Stalled != "" {
+				t.Errorf("%s is set aside: %s", id, m.Stalled)
+			}
+		}
+		h.noMessages(time.Second)
+		h.stop()
+		h = newHost(t, hub, all, nil)
+	}
+}

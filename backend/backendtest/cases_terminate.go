@@ -309,3 +309,33 @@ func c20ForceWithoutTheHistory(t *testing.T, hubs NewHub) {
 		})
 	}
 }
+
+// A terminate needs no history: it ends an instance whose history cannot be read, with its children.
+func c20TerminateADamagedInstance(t *testing.T, hubs NewHub) {
+	hub := hubs(t)
+	all := orchestrators{"wait": waitForever, "parent": func(c *task.OrchestrationContext) (any, error) {
+		return nil, childCall(c, "wait", "child").Await(nil)
+	}}
+	h := newHost(t, hub, all, nil)
+	h.begin("parent", api.WithInstanceID("bad"))
+	h.waits("child")
+	h.stop()
+	hub.damage(t, "bad", UnreadableHistory)
+	h = newHost(t, hub, all, nil)
+	h.raise("bad", "kept for later", nil)
+	eventually(t, patience, "bad is set aside", func() bool { return h.fetch("bad").Stalled != "" })
+	must(t, h.Terminate(t.Context(), "bad", api.WithOutput("stop")))
+	for range 2 {
+		for _, id := range []api.InstanceID{"bad", "child"} {
+			if m := h.status(id, api.RUNTIME_STATUS_TERMINATED, patience); m.SerializedOutput != `"stop"` || m.Stalled != "" {
+				t.Errorf("%s: output %s, stalled %q", id, m.SerializedOutput, m.Stalled)
+			}
+		}
+		h.noMessages(time.Second)
+		h.stop()
+		h = newHost(t, hub, all, nil)
+	}
+	if n, err := h.Purge(t.Context(), "bad"); n != 2 || err != nil {
+		t.Errorf("purge: %d %v", n, err)
+	}
+}

@@ -58,6 +58,7 @@ func TestC17PurgeOfACircle(t *testing.T)                       { onStores(t) }
 func TestC18ResultForAPurgedInstance(t *testing.T)             { onStores(t) }
 func TestC20ForceWithoutTheHistory(t *testing.T)               { onStores(t) }
 func TestC20ForcedEndsReachTheParent(t *testing.T)             { onStores(t) }
+func TestC20TerminateADamagedInstance(t *testing.T)            { onStores(t) }
 func TestC21OneStarterWins(t *testing.T)                       { onStores(t) }
 func TestC21AClientAndAParentRace(t *testing.T)                { onStores(t) }
 func TestC23TakenChildIDFailsTheTask(t *testing.T)             { onStores(t) }
@@ -78,6 +79,7 @@ func TestC38ShutdownKeepsItsDeadline(t *testing.T)             { onStores(t) }
 func TestC38ShutdownLetsWorkFinish(t *testing.T)               { onStores(t) }
 func TestC40WideTurns(t *testing.T)                            { onStores(t) }
 func TestC44Paging(t *testing.T)                               { onStores(t) }
+func TestC49AnEndedContext(t *testing.T)                       { onStores(t) }
 func TestC51ChangedCode(t *testing.T)                          { onStores(t) }
 func TestC52PanicsInUserCode(t *testing.T)                     { onStores(t) }
 func TestC54ValuesEndToEnd(t *testing.T)                       { onStores(t) }

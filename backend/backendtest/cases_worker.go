@@ -2,6 +2,7 @@ package backendtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -313,5 +314,36 @@ func c44Paging(t *testing.T, hubs NewHub) {
 	}
 	if got := pages(api.InstanceQuery{Name: "nobody"}, nil); len(got) != 0 {
 		t.Errorf("no match: %v", got)
+	}
+}
+
+// What is asked for with a context that has ended is not done.
+func c49AnEndedContext(t *testing.T, hubs NewHub) {
+	h := newHost(t, hubs(t), orchestrators{"o": func(c *task.OrchestrationContext) (any, error) {
+		c.SetCustomStatus("waits")
+		v := 0
+		err := c.WaitForSingleEvent("go", -1).Await(&v)
+		return v, err
+	}}, nil)
+	id := h.begin("o", api.WithInstanceID("first"))
+	h.waits(id)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, fresh := h.ScheduleNewOrchestration(ctx, "o")
+	_, named := h.ScheduleNewOrchestration(ctx, "o", api.WithInstanceID("second"))
+	_, waits := h.WaitForOrchestrationCompletion(ctx, id)
+	for what, err := range map[string]error{
+		"start": fresh, "start of an id": named, "wait": waits,
+		"raise": h.RaiseEvent(ctx, id, "go", 1), "terminate": h.TerminateOrchestration(ctx, id, ""),
+	} {
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	h.raise(id, "go", 2)
+	h.output(id, "2")
+	p, err := h.Query(t.Context(), api.InstanceQuery{})
+	if err != nil || len(p.Instances) != 1 {
+		t.Errorf("there are %v, %v", p, err)
 	}
 }

@@ -296,7 +296,7 @@ func (e *Engine) shut() bool {
 	var states []*backend.OrchestrationRuntimeState
 	for _, i := range e.byID {
 		i.gone = true
-		if i.turn == nil && i.state != nil {
+		if i.state != nil && (i.turn == nil || i.turn.item == nil) { // else the turn's worker has it
 			states = append(states, i.state)
 		}
 		msgs := i.inbox

@@ -84,6 +84,8 @@ type instance struct {
 	again  bool    // wants a turn without any message
 	check  bool    // its timers must be looked at, once its history is read
 	kept   []*task // detached ones
+	unread []int64 // seqs of inbox records that are not in memory, as it was set aside
+	ending bool    // a terminate ends it without its history
 	rest   int64   // no turn before this time (its start, or the end of a retry delay), in µs; a terminate does not wait for it
 	pause  int64   // no turn before this time at all: a commit failed
 	retry  int32
@@ -156,6 +158,9 @@ func (e *Engine) pin(ctx context.Context, id string) (*instance, error) {
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		delete(e.byID, id)
 		return nil, fmt.Errorf("read instance %s: %w", id, err)
+	}
+	if e.closed || e.byID[id] != i { // closed meanwhile, and open anew perhaps
+		return nil, backend.ErrNotInitialized
 	}
 	i.pins++
 	if err == nil {
@@ -263,6 +268,9 @@ func (e *Engine) revive(i *instance, row *store.Instance, f found) {
 	for _, r := range f.inbox {
 		ev, err := backend.UnmarshalHistoryEvent(r.Event)
 		if err != nil {
+			for _, r := range f.inbox {
+				i.unread = append(i.unread, r.Seq)
+			}
 			e.setAside(i, fmt.Errorf("inbox record %d: %w", r.Seq, err))
 			return
 		}
@@ -326,41 +334,4 @@ func (i *instance) hasResult(id int32) bool {
 		}
 	}
 	return false
-}
-
-// setAside stops an instance whose stored state cannot be used, with a reason
-// that people can read; everything else goes on. The mutex is held.
-func (e *Engine) setAside(i *instance, why error) {
-	e.log.Errorf("%s: set aside: %v", i.id, why)
-	i.ready, i.again = false, false
-	for _, m := range i.inbox {
-		if m.state == held {
-			e.reopen(m)
-			m.answer(fmt.Errorf("instance %s is set aside: %w", i.id, why))
-		}
-	}
-	i.inbox = nil
-	if i.row == nil {
-		return
-	}
-	row := *i.row
-	row.Stalled = why.Error()
-	i.pins++ // until its row says so
-	e.background(i, &op{
-		build: func(b *builder) error {
-			if i.gone || i.row == nil {
-				return nil
-			}
-			row.UpdatedAt = e.now()
-			b.update(&row)
-			return nil
-		},
-		apply: func(err error) {
-			i.pins--
-			if err == nil && !i.gone {
-				i.row = &row
-			}
-			e.settle(i)
-		},
-	})
 }

@@ -257,6 +257,14 @@ func (b *builder) remove(i *instance) {
 
 func (b *builder) update(row *store.Instance) { b.put(row) }
 
+// rowOf is the instance's row as the batch leaves it so far, else as committed; nil for none.
+func (b *builder) rowOf(i *instance) *store.Instance {
+	if row := b.rows[i.key]; row != nil {
+		return row
+	}
+	return i.row
+}
+
 func (b *builder) put(row *store.Instance) {
 	if b.rows == nil {
 		b.rows = map[int64]*store.Instance{}

@@ -166,7 +166,7 @@ func (e *Engine) forceTerminate(ctx context.Context, id api.InstanceID, output *
 			if err := locks.build(b); err != nil {
 				return err
 			}
-			r := *i.row
+			r := *b.rowOf(i)
 			r.Status, r.Unfinished, r.Due, r.Stalled = int32(api.RUNTIME_STATUS_TERMINATED), false, 0, ""
 			r.CompletedAt, r.UpdatedAt, r.Output = e.now(), e.now(), output
 			for _, m := range i.inbox {
@@ -174,6 +174,9 @@ func (e *Engine) forceTerminate(ctx context.Context, id api.InstanceID, output *
 			}
 			for _, t := range i.kept {
 				b.consume(t.detached)
+			}
+			for _, seq := range i.unread {
+				b.consume(seq)
 			}
 			if i.turn != nil {
 				for _, m := range i.turn.msgs {

@@ -42,6 +42,9 @@ func (e *Engine) start(
 	if !e.isOpen() {
 		return backend.ErrNotInitialized
 	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	start := ev.GetExecutionStarted()
 	if start == nil {
 		return fmt.Errorf("%w: the event is %T, not ExecutionStarted", api.ErrInvalidInput, ev.GetEventType())
@@ -307,7 +310,7 @@ func (e *Engine) AddNewOrchestrationEvent(ctx context.Context, id api.InstanceID
 	if !e.isOpen() {
 		return backend.ErrNotInitialized
 	}
-	if err := e.checkEvent(ev); err != nil {
+	if err := errors.Join(ctx.Err(), e.checkEvent(ev)); err != nil {
 		return err
 	}
 	if err := checkForm(string(id)); err != nil {

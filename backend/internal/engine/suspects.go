@@ -69,10 +69,11 @@ func attempts(insts []*instance, next func(int32) int32) *op {
 		build: func(b *builder) error {
 			for n, i := range insts {
 				rows[n] = nil
-				if i.gone || i.finished() || i.row == nil || i.turn != nil || i.row.Attempts == next(i.row.Attempts) {
+				now := b.rowOf(i)
+				if i.gone || now == nil || !now.Unfinished || i.turn != nil || now.Attempts == next(now.Attempts) {
 					continue
 				}
-				row := *i.row
+				row := *now
 				row.Attempts = next(row.Attempts)
 				rows[n] = &row
 				b.update(&row)

@@ -28,6 +28,12 @@ func (e *Engine) makeReady(i *instance) bool {
 	if e.fenced {
 		return false
 	}
+	if i.row != nil && i.row.Stalled != "" {
+		if m := i.terminate(); m != nil {
+			e.endStalled(i, m)
+		}
+		return false
+	}
 	if i.ready {
 		if n := len(i.inbox); n > 0 && i.inbox[n-1].event.GetExecutionTerminated() != nil {
 			i.ready = e.push(i) // now without waiting for a worker that hosts it
@@ -108,13 +114,16 @@ func (i *instance) notBefore() int64 {
 }
 
 // hasTerminate reports whether a terminate waits: it does not wait for a start time or a retry delay.
-func (i *instance) hasTerminate() bool {
+func (i *instance) hasTerminate() bool { return i.terminate() != nil }
+
+// terminate is the first terminate that waits, or nil.
+func (i *instance) terminate() *message {
 	for _, m := range i.inbox {
 		if m.event.GetExecutionTerminated() != nil {
-			return true
+			return m
 		}
 	}
-	return false
+	return nil
 }
 
 // next takes the next ready instance. The mutex is held.
