@@ -24,7 +24,7 @@ func (s *Server) handler() http.Handler {
 	proven.HandleFunc("GET /hubs/{hub}/backlog.json", s.backlogOf)
 	proven.Handle("GET /{$}", http.RedirectHandler("/hubs/"+defaultHub+"/", http.StatusFound))
 	proven.Handle("GET /metrics", promhttp.HandlerFor(s.stats.registry, promhttp.HandlerOpts{}))
-	mux.Handle("/", s.guard.protect(proven))
+	mux.Handle("/", s.guard.protect(s.audit.pages(proven)))
 	return mux
 }
 
@@ -33,6 +33,10 @@ func (s *Server) dashboard(w http.ResponseWriter, r *http.Request) {
 	h := s.hubs.opened(r.PathValue("hub"))
 	if h == nil {
 		answer(w, http.StatusNotFound, "there is no such task hub, or nobody has used it yet")
+		return
+	}
+	if !who(r.Context()).has(roleOperator) {
+		h.webReader.ServeHTTP(w, r)
 		return
 	}
 	h.web.ServeHTTP(w, r)

@@ -66,7 +66,7 @@ func TestTokenAsPassword(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.SetBasicAuth("anybody", password)
-		if got := g.knowsReader(r); got != want {
+		if got := g.visitor(r) != nil; got != want {
 			t.Errorf("password %q: %v", password, got)
 		}
 	}

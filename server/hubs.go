@@ -46,6 +46,8 @@ type hub struct {
 	executor backend.Executor
 	services map[string]any // by the name of the gRPC service
 	web      http.Handler   // the dashboard
+	// webReader is the dashboard of those who may change nothing.
+	webReader http.Handler
 
 	opened chan struct{} // closed once it is open, or err says why it is not
 	err    error
@@ -86,12 +88,15 @@ func (s *hubs) assemble(name string, be backend.Backend) *hub {
 		backend.NewOrchestrationWorker(be, h.executor, log, options...),
 		backend.NewActivityTaskWorker(be, h.executor, log, options...), log)
 	workers := h.executor.(backend.WorkerReporter) //nolint:forcetypeassert // the executor of RegisterGrpcExecutor is one
-	h.web = dashboard.New(backend.NewClient(be), dashboard.Options{
+	pages := dashboard.Options{
 		Prefix: "/hubs/" + name, Hub: name, Log: log, Workers: workers.Workers,
 		Explain: func(ctx context.Context, id api.InstanceID) (*api.Verdict, error) {
 			return backend.Explain(ctx, be, workers, id)
 		},
-	})
+	}
+	h.web = dashboard.New(backend.NewClient(be), pages)
+	pages.ReadOnly = true
+	h.webReader = dashboard.New(backend.NewClient(be), pages)
 	return h
 }
 

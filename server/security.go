@@ -2,8 +2,6 @@ package server
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -26,9 +24,14 @@ type Security struct {
 	CertFile, KeyFile string
 	// ClientCAFile has clients prove who they are with a certificate of one of these authorities.
 	ClientCAFile string
-	// TokenFile lists bearer tokens, one a line, of which clients must send one.
-	// Lines that begin with # are comments. The file is read again when it changes.
+	// TokenFile lists bearer tokens, one a line, of which clients must send one: the
+	// token or "sha256:" and its hash in hexadecimal, and, with spaces between, name=,
+	// role= (reader, operator, worker or admin; several with commas; all without) and
+	// hubs= (the task hubs that it is for; all without). Lines that begin with # are
+	// comments. The file is read again when it changes.
 	TokenFile string
+	// AuditFile takes a line of JSON for each call, and each page, that changes something.
+	AuditFile string
 	// Insecure allows addresses that other machines can reach without TLS and without proof.
 	Insecure bool
 }
@@ -42,9 +45,9 @@ type guard struct {
 	certs, tokens *watchedFile
 	clientCAs     *x509.CertPool
 
-	mu     sync.Mutex
-	cert   *tls.Certificate
-	hashes [][sha256.Size]byte
+	mu    sync.Mutex
+	cert  *tls.Certificate
+	known []*identity
 }
 
 func newGuard(s Security, addrs ...string) (*guard, error) {
@@ -113,67 +116,67 @@ func (g *guard) certificate() (*tls.Certificate, error) {
 	return g.cert, nil
 }
 
-// valid are the tokens of the file as it is now.
-func (g *guard) valid() ([][sha256.Size]byte, error) {
+// valid are those whom the token file names as it is now.
+func (g *guard) valid() ([]*identity, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !g.tokens.changed() {
-		return g.hashes, nil
+		return g.known, nil
 	}
 	data, err := os.ReadFile(g.TokenFile)
 	if err != nil {
-		if g.hashes != nil {
-			return g.hashes, nil // the file is being replaced
+		if g.known != nil {
+			return g.known, nil // the file is being replaced
 		}
 		return nil, fmt.Errorf("tokens: %w", err)
 	}
-	var hashes [][sha256.Size]byte
+	var known []*identity
 	for n, line := range strings.Split(string(data), "\n") {
 		line = strings.TrimSpace(line)
 		if line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
-		if len(line) < minToken {
-			err = errors.Join(err, fmt.Errorf("tokens: line %d of %s has %d characters, the least is %d", n+1, g.TokenFile, len(line), minToken))
+		i, lerr := parseToken(line)
+		if lerr != nil {
+			err = errors.Join(err, fmt.Errorf("tokens: line %d of %s: %w", n+1, g.TokenFile, lerr))
 			continue
 		}
-		hashes = append(hashes, sha256.Sum256([]byte(line)))
+		known = append(known, i)
 	}
-	if len(hashes) == 0 && err == nil {
+	if len(known) == 0 && err == nil {
 		err = fmt.Errorf("tokens: %s has none", g.TokenFile)
 	}
-	if err != nil && g.hashes == nil {
+	if err != nil && g.known == nil {
 		return nil, err
 	}
-	g.hashes = hashes // what is wrong with a changed file lets nobody in who is not in it
-	return hashes, nil
+	g.known = known // what is wrong with a changed file lets nobody in who is not in it
+	return known, nil
 }
 
-// knows reports whether the value of an Authorization header has a valid token.
-func (g *guard) knows(authorization string) bool {
+// bearer returns whose token an Authorization header has; nil for nobody's.
+func (g *guard) bearer(authorization string) *identity {
 	kind, token, _ := strings.Cut(authorization, " ")
-	return strings.EqualFold(kind, "Bearer") && g.knowsToken(token)
+	if !strings.EqualFold(kind, "Bearer") {
+		return nil
+	}
+	return g.owner(token)
 }
 
-// knowsReader is knows for HTTP, where a browser may also give the token as a
+// visitor is bearer for HTTP, where a browser may also give the token as a
 // password, whatever the name beside it.
-func (g *guard) knowsReader(r *http.Request) bool {
+func (g *guard) visitor(r *http.Request) *identity {
 	if _, token, ok := r.BasicAuth(); ok {
-		return g.knowsToken(token)
+		return g.owner(token)
 	}
-	return g.knows(r.Header.Get("Authorization"))
+	return g.bearer(r.Header.Get("Authorization"))
 }
 
-func (g *guard) knowsToken(token string) bool {
-	hashes, err := g.valid()
+func (g *guard) owner(token string) *identity {
+	known, err := g.valid()
 	if err != nil {
-		return false
+		return nil
 	}
-	got, ok := sha256.Sum256([]byte(strings.TrimSpace(token))), 0
-	for _, h := range hashes {
-		ok |= subtle.ConstantTimeCompare(h[:], got[:])
-	}
-	return ok == 1
+	return find(known, token)
 }
 
 // tls is the configuration of a listener; nil for one without TLS. Where
@@ -194,15 +197,29 @@ func (g *guard) tls(clients tls.ClientAuthType) *tls.Config {
 
 const healthService = "/grpc.health.v1.Health/"
 
-// admit refuses calls without a valid token before anything is done for them. Health checks need none.
+// admit refuses calls without a valid token, and those that the token is not
+// for, before anything is done for them. Health checks need none.
 func (g *guard) admit(ctx context.Context, call *tap.Info) (context.Context, error) {
 	if g.tokens == nil || strings.HasPrefix(call.FullMethodName, healthService) {
 		return ctx, nil
 	}
 	for _, a := range call.Header.Get("authorization") {
-		if g.knows(a) {
-			return ctx, nil
+		i := g.bearer(a)
+		if i == nil {
+			continue
 		}
+		hub := strings.ToLower(strings.Join(call.Header.Get(hubKey), ","))
+		if hub == "" {
+			hub = defaultHub
+		}
+		role := roleFor(call.FullMethodName)
+		switch {
+		case role != "" && !i.has(role):
+			return nil, status.Errorf(codes.PermissionDenied, "the token of %q has not the role %s", i.name, role)
+		case role != "" && !i.sees(hub):
+			return nil, status.Errorf(codes.PermissionDenied, "the token of %q is not for task hub %q", i.name, hub)
+		}
+		return context.WithValue(ctx, identityKey{}, i), nil
 	}
 	return nil, status.Error(codes.Unauthenticated, "a valid bearer token is needed")
 }
@@ -210,15 +227,26 @@ func (g *guard) admit(ctx context.Context, call *tap.Info) (context.Context, err
 // protect refuses HTTP requests without the proof that gRPC calls need.
 func (g *guard) protect(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch {
+		i := anybody
+		if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
+			i = &identity{name: r.TLS.VerifiedChains[0][0].Subject.CommonName}
+		}
+		if g.tokens != nil {
+			i = g.visitor(r)
+		}
+		switch hub := hubOfPath(r.URL.Path); {
 		case g.clientCAs != nil && (r.TLS == nil || len(r.TLS.VerifiedChains) == 0):
 			answer(w, http.StatusUnauthorized, "a certificate is needed")
-		case g.tokens != nil && !g.knowsReader(r):
+		case i == nil:
 			w.Header().Add("WWW-Authenticate", "Bearer")
 			w.Header().Add("WWW-Authenticate", `Basic realm="a token is the password", charset="UTF-8"`)
 			answer(w, http.StatusUnauthorized, "a valid bearer token is needed")
+		case !i.has(roleForHTTP(r)):
+			answer(w, http.StatusForbidden, "the token has not the role "+roleForHTTP(r))
+		case hub != "" && !i.sees(hub):
+			answer(w, http.StatusForbidden, "the token is not for this task hub")
 		default:
-			h.ServeHTTP(w, r)
+			h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), identityKey{}, i)))
 		}
 	})
 }

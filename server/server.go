@@ -96,6 +96,7 @@ type Server struct {
 	opts  Options
 	hubs  *hubs
 	guard *guard
+	audit *audit
 	stats *metrics
 	ready atomic.Bool
 
@@ -113,12 +114,15 @@ func New(ctx context.Context, be backend.Backend, opts Options) (*Server, error)
 	if s.guard, err = newGuard(s.opts.Security, s.opts.GRPC, s.opts.HTTP); err != nil {
 		return nil, err
 	}
+	if s.audit, err = openAudit(s.opts.Security.AuditFile, s.opts.Log); err != nil {
+		return nil, err
+	}
 	var lc net.ListenConfig
 	if s.grpcAddr, err = lc.Listen(ctx, "tcp", s.opts.GRPC); err != nil {
-		return nil, fmt.Errorf("listen for gRPC: %w", err)
+		return nil, errors.Join(fmt.Errorf("listen for gRPC: %w", err), s.audit.close())
 	}
 	if s.httpAddr, err = lc.Listen(ctx, "tcp", s.opts.HTTP); err != nil {
-		return nil, errors.Join(fmt.Errorf("listen for HTTP: %w", err), s.grpcAddr.Close())
+		return nil, errors.Join(fmt.Errorf("listen for HTTP: %w", err), s.grpcAddr.Close(), s.audit.close())
 	}
 	return s, nil
 }
@@ -137,7 +141,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if err := s.hubs.start(ctx); err != nil {
 		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.Drain)
 		defer cancel()
-		return errors.Join(err, s.hubs.stop(stopping), s.grpcAddr.Close(), s.httpAddr.Close())
+		return errors.Join(err, s.hubs.stop(stopping), s.grpcAddr.Close(), s.httpAddr.Close(), s.audit.close())
 	}
 	web := &http.Server{
 		Handler: s.handler(), ReadHeaderTimeout: 10 * time.Second, TLSConfig: s.guard.tls(tls.VerifyClientCertIfGiven),
@@ -173,7 +177,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.opts.OnReady != nil {
 		s.opts.OnReady()
 	}
-	return g.Wait()
+	return errors.Join(g.Wait(), s.audit.close())
 }
 
 func (s *Server) newGRPC() *grpc.Server {
@@ -186,7 +190,7 @@ func (s *Server) newGRPC() *grpc.Server {
 		grpc.StatsHandler(otelgrpc.NewServerHandler(
 			otelgrpc.WithTracerProvider(s.opts.Tracer), otelgrpc.WithPropagators(propagation.TraceContext{}), otelgrpc.WithFilter(isTraced),
 		)),
-		grpc.ChainUnaryInterceptor(s.stats.calls.UnaryServerInterceptor()),
+		grpc.ChainUnaryInterceptor(s.stats.calls.UnaryServerInterceptor(), s.audit.unary),
 		grpc.ChainStreamInterceptor(s.stats.calls.StreamServerInterceptor()),
 	}
 	if c := s.guard.tls(tls.RequireAndVerifyClientCert); c != nil {

@@ -38,7 +38,7 @@ func newRoot() *cobra.Command {
 	addTo(root, "manage", newVerbs()...)
 	addTo(root, "hub", newExport(), newImport())
 	addTo(root, "hub", newStorage()...)
-	addTo(root, "hub", newTop(), newDoctor(), newBench())
+	addTo(root, "hub", newTop(), newDoctor(), newBench(), newToken())
 	addTo(root, "manage", newEntity())
 	return root
 }
