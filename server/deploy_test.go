@@ -30,7 +30,7 @@ func TestDeployFilesNameRealMetrics(t *testing.T) {
 	b.startAs(t, "flow", "i")
 	b.finish(t, "i")
 	text := b.metrics(t)
-	real := map[string]map[string]bool{} // labels by name
+	told := map[string]map[string]bool{} // labels by name
 	for line := range strings.Lines(text) {
 		name, rest, _ := strings.Cut(line, "{")
 		if strings.HasPrefix(line, "#") {
@@ -39,11 +39,11 @@ func TestDeployFilesNameRealMetrics(t *testing.T) {
 		if !strings.Contains(line, "{") {
 			name, _, _ = strings.Cut(line, " ")
 		}
-		if real[name] == nil {
-			real[name] = map[string]bool{}
+		if told[name] == nil {
+			told[name] = map[string]bool{}
 		}
 		for _, l := range labelName.FindAllStringSubmatch(rest, -1) {
-			real[name][l[1]] = true
+			told[name][l[1]] = true
 		}
 	}
 	seen := map[string]bool{}
@@ -61,13 +61,13 @@ func TestDeployFilesNameRealMetrics(t *testing.T) {
 			file = strings.ReplaceAll(file, `\"`, `"`)
 		}
 		for _, name := range metricName.FindAllString(file, -1) {
-			if seen[name] = true; real[name] == nil {
+			if seen[name] = true; told[name] == nil {
 				t.Errorf("%s: there is no metric %s", path, name)
 			}
 		}
 		for _, s := range selector.FindAllStringSubmatch(file, -1) {
 			for _, l := range labelName.FindAllStringSubmatch(s[2], -1) {
-				if !real[s[1]][l[1]] {
+				if !told[s[1]][l[1]] {
 					t.Errorf("%s: %s has no label %s", path, s[1], l[1])
 				}
 			}

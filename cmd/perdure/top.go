@@ -41,10 +41,10 @@ func newTop() *cobra.Command {
 func top(ctx context.Context, w io.Writer, c *client.TaskHubGrpcClient, interval time.Duration, times int) error {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
-	clear := ""
+	wipe := ""
 	if f, ok := w.(*os.File); ok {
 		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
-			clear = "\x1b[H\x1b[2J"
+			wipe = "\x1b[H\x1b[2J"
 		}
 	}
 	var before map[api.OrchestrationStatus]int64
@@ -63,7 +63,7 @@ func top(ctx context.Context, w io.Writer, c *client.TaskHubGrpcClient, interval
 		if before != nil {
 			rate = fmt.Sprintf("%.1f finished a second", float64(over(counts)-over(before))/now.Sub(last).Seconds())
 		}
-		if _, err := io.WriteString(w, clear+screen(counts, rate, workers, now)); err != nil {
+		if _, err := io.WriteString(w, wipe+screen(counts, rate, workers, now)); err != nil {
 			return err
 		}
 		if n == times {

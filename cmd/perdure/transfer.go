@@ -73,7 +73,7 @@ func newImport() *cobra.Command {
 		Long: `Store the instances that 'perdure export' wrote; - reads standard input. They go on
 at once. One whose id is taken is left out and reported.`,
 		Example: "  perdure import order-17.jsonl\n  perdure import durabletask-go taskhub.sqlite3 --db perdure.db",
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if err := o.open(cmd); err != nil {
 				return err
 			}
@@ -83,7 +83,7 @@ at once. One whose id is taken is left out and reported.`,
 				if err != nil {
 					return usageError{err}
 				}
-				defer f.Close()
+				defer func() { err = errors.Join(err, f.Close()) }()
 				in = f
 			}
 			return t.importer(cmd.Context(), func(im backend.InstanceImporter) error {

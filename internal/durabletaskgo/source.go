@@ -40,11 +40,8 @@ func Open(ctx context.Context, target string) (*Source, error) {
 	}
 	s := &Source{db}
 	for _, table := range []string{"Instances", "History", "NewEvents", "NewTasks"} {
-		rows, err := db.QueryContext(ctx, `SELECT InstanceID FROM `+table+` LIMIT 1`)
-		if err == nil {
-			err = errors.Join(rows.Close(), rows.Err())
-		}
-		if err != nil {
+		var some sql.NullInt64
+		if err := db.QueryRowContext(ctx, `SELECT count(*) FROM (SELECT InstanceID FROM `+table+` LIMIT 1) AS few`).Scan(&some); err != nil {
 			return nil, errors.Join(fmt.Errorf("%w: table %s: %w", ErrNoHub, table, err), db.Close())
 		}
 	}
@@ -58,7 +55,7 @@ func (s *Source) Close() error { return s.db.Close() }
 // process is still at work. "" where there is none.
 func (s *Source) Owner(ctx context.Context) (name string, until time.Time, err error) {
 	for _, table := range []string{"Instances", "NewTasks"} {
-		rows, err := s.db.QueryContext(ctx,
+		rows, err := s.db.QueryContext(ctx, //nolint:sqlclosecheck // each closes them
 			`SELECT CAST(LockedBy AS TEXT), CAST(LockExpiration AS TEXT) FROM `+table+` WHERE LockedBy IS NOT NULL AND LockExpiration IS NOT NULL`)
 		if err != nil {
 			return "", until, fmt.Errorf("read locks: %w", err)
@@ -167,7 +164,7 @@ func (s *Source) instances(ctx context.Context) ([]*api.OrchestrationMetadata, e
 }
 
 func (s *Source) events(ctx context.Context, table, id string) (all []*protos.HistoryEvent, err error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT EventPayload FROM `+table+` WHERE InstanceID = $1 ORDER BY SequenceNumber`, id)
+	rows, err := s.db.QueryContext(ctx, `SELECT EventPayload FROM `+table+` WHERE InstanceID = $1 ORDER BY SequenceNumber`, id) //nolint:sqlclosecheck // each closes them
 	if err != nil {
 		return nil, err
 	}
