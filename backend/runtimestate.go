@@ -111,7 +111,8 @@ func NewTurnState(instanceID api.InstanceID, oldEvents, newEvents []*HistoryEven
 }
 
 // AddEvent adds a new event. A second start or completion, and a result whose task is
-// not open (never scheduled, or answered already), is ErrDuplicateEvent and not added.
+// not open (never scheduled, or answered already), is ErrDuplicateEvent and not added; nor is
+// a task, timer or child with the number of one that is open.
 func (s *OrchestrationRuntimeState) AddEvent(e *HistoryEvent) error {
 	e = s.entities.legacyAnswer(e)
 	if err := s.accept(e); err != nil {
@@ -144,12 +145,14 @@ func (s *OrchestrationRuntimeState) accept(e *HistoryEvent) error {
 	case *protos.HistoryEvent_ExecutionTerminated:
 		s.terminate = e
 	case *protos.HistoryEvent_TaskScheduled:
-		s.open[e.GetEventId()] = openEvent{openTask, e}
+		if err := s.begin(openTask, e); err != nil {
+			return err
+		}
 		s.openTasks++
 	case *protos.HistoryEvent_TimerCreated:
-		s.open[e.GetEventId()] = openEvent{openTimer, e}
+		return s.begin(openTimer, e)
 	case *protos.HistoryEvent_SubOrchestrationInstanceCreated:
-		s.open[e.GetEventId()] = openEvent{openChild, e}
+		return s.begin(openChild, e)
 	case *protos.HistoryEvent_TaskCompleted:
 		return s.close(openTask, t.TaskCompleted.GetTaskScheduledId(), e)
 	case *protos.HistoryEvent_TaskFailed:
@@ -165,6 +168,17 @@ func (s *OrchestrationRuntimeState) accept(e *HistoryEvent) error {
 			return fmt.Errorf("%s: %w", s.instanceID, err)
 		}
 	}
+	s.touch(e)
+	return nil
+}
+
+func (s *OrchestrationRuntimeState) begin(kind openKind, e *HistoryEvent) error {
+	id := e.GetEventId()
+	if s.open[id].kind != 0 {
+		return fmt.Errorf("%w: %w: %s has an open task %d already, and is to begin another of that number",
+			ErrDuplicateEvent, api.ErrInvalidInput, s.instanceID, id)
+	}
+	s.open[id] = openEvent{kind, e}
 	s.touch(e)
 	return nil
 }

@@ -49,7 +49,7 @@ func decodeEvents(b []byte) ([]*backend.HistoryEvent, error) {
 	var events []*backend.HistoryEvent
 	for len(b) > 0 {
 		n, used := binary.Uvarint(b)
-		if used <= 0 || n > uint64(len(b)-used) {
+		if used <= 0 || n == 0 || n > uint64(len(b)-used) { // no event is empty; a page of zeros is not millions of them
 			return nil, fmt.Errorf("%w: event %d has no valid length", store.ErrCorrupt, len(events))
 		}
 		ev := &backend.HistoryEvent{}

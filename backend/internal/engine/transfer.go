@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -120,9 +121,9 @@ func (e *Engine) prepareImport(b *api.InstanceBundle) (*imported, error) {
 	if err := e.checkID(string(m.InstanceID)); err != nil {
 		return nil, err
 	}
-	for _, ev := range b.Inbox {
+	for _, ev := range slices.Concat(b.History, b.Inbox) {
 		if ev.GetEventType() == nil {
-			return nil, fmt.Errorf("%w: an event of its inbox has no type", api.ErrInvalidInput)
+			return nil, fmt.Errorf("%w: an event of it has no type", api.ErrInvalidInput)
 		}
 	}
 	state := backend.NewOrchestrationRuntimeState(m.InstanceID, b.History)

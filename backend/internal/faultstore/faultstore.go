@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"slices"
 
+	"google.golang.org/protobuf/encoding/protowire"
+
 	"github.com/perdure/perdure/backend/internal/store"
 )
 
@@ -73,7 +75,9 @@ func harm(ctx context.Context, s store.Store, m store.Marks, key int64, h Harm) 
 	case Unreadable:
 		records = [][]byte{{0xff, 0xff, 0xff, 0xff}}
 	case Huge:
-		records = slices.Repeat([][]byte{make([]byte, 15_000_000)}, 6)
+		// An event of a kind that nobody looks at, as long as its record: a field of an unknown number.
+		event := protowire.AppendBytes(protowire.AppendTag([]byte{0x72, 0x00}, 1000, protowire.BytesType), make([]byte, 15_000_000))
+		records = slices.Repeat([][]byte{protowire.AppendBytes(nil, event)}, 6)
 	case Lost:
 		msgs, err := s.Inbox(ctx, key)
 		if err != nil {
