@@ -20,10 +20,14 @@ type listView struct {
 	Search   string
 	From, To string
 	Size     int
-	Oldest   bool   // first
+	Oldest   bool // first
+	Filter   []hidden
 	First    string // the first page of the same filter; "" on it
 	Next     string // the next page; "" on the last
 }
+
+// hidden is a field of the filter, as a form carries it along.
+type hidden struct{ Name, Value string }
 
 type statusBox struct {
 	Name string
@@ -53,6 +57,11 @@ func (d *dashboard) list(w http.ResponseWriter, r *http.Request) error {
 			box.On = box.On || on == s
 		}
 		v.Statuses = append(v.Statuses, box)
+	}
+	for _, name := range []string{"status", "q", "prefix", "name", "parent", "from", "to", "order"} {
+		for _, value := range values[name] {
+			v.Filter = append(v.Filter, hidden{name, value})
+		}
 	}
 	with := func(token string) string {
 		next := url.Values{}
