@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/perdure/perdure/api"
 )
 
 // TaskWorker fetches work items and processes them, several at a time.
@@ -62,6 +64,9 @@ func WithMaxParallelism(n int32) NewTaskWorkerOptions {
 const (
 	pollMin = 10 * time.Millisecond
 	pollMax = time.Second
+	// Between two tries to record an item in an outage of the database.
+	completeMin = 200 * time.Millisecond
+	completeMax = 5 * time.Second
 	// abandonLimit bounds the abandon of an item whose own context has ended.
 	abandonLimit = 10 * time.Second
 )
@@ -267,13 +272,25 @@ func (w *taskWorker) handle(ctx context.Context, wi WorkItem) {
 		outcome = WorkFailed
 	}
 	// The work is done: it is recorded even when the shutdown has run out of patience.
-	if err := w.p.CompleteWorkItem(context.WithoutCancel(ctx), wi); errors.Is(err, ErrWorkItemLockLost) {
+	if err := w.complete(ctx, wi); errors.Is(err, ErrWorkItemLockLost) {
 		outcome = WorkDropped
 		w.log.Debugf("%s: %s: dropped: %v", w.p.Name(), wi.Description(), err)
 	} else if err != nil {
 		outcome = WorkAbandoned
 		w.log.Errorf("%s: %s: complete: %v", w.p.Name(), wi.Description(), err)
 		w.abandon(ctx, wi)
+	}
+}
+
+// complete tries again while the database is not available: the work is done,
+// and is not to be done once more for that. The slot stays taken, so that an
+// outage is not filled with work that cannot be recorded.
+func (w *taskWorker) complete(ctx context.Context, wi WorkItem) error {
+	for d := completeMin; ; d = min(d*2, completeMax) {
+		err := w.p.CompleteWorkItem(context.WithoutCancel(ctx), wi)
+		if !errors.Is(err, api.ErrUnavailable) || !pause(ctx, d) {
+			return err
+		}
 	}
 }
 

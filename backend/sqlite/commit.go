@@ -25,8 +25,11 @@ func (d *db) Commit(ctx context.Context, b *store.Batch) error {
 	}
 	d.write.Lock()
 	defer d.write.Unlock()
-	if err := d.w.tx(ctx, func() error { return d.apply(b) }); err != nil {
+	if err := d.present(); err != nil {
 		return fmt.Errorf("commit: %w", err)
+	}
+	if err := d.w.tx(ctx, func() error { return d.apply(b) }); err != nil {
+		return fmt.Errorf("commit: %w", d.diagnose(err))
 	}
 	return nil
 }

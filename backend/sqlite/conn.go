@@ -163,13 +163,13 @@ func wrap(err error) error {
 	return err
 }
 
-// wrapOpen says why a file cannot be opened in terms that users can test for:
+// wrapOpen says why a file cannot be opened or deleted in terms that users can test for:
 // what is no refusal of ours comes from SQLite or from the operating system.
 func wrapOpen(err error) error {
 	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	for _, known := range []error{store.ErrLocked, store.ErrSchemaTooNew, store.ErrCorrupt, store.ErrUnavailable} {
+	for _, known := range []error{store.ErrNotFound, store.ErrLocked, store.ErrSchemaTooNew, store.ErrCorrupt, store.ErrUnavailable} {
 		if errors.Is(err, known) {
 			return err
 		}

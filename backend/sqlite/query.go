@@ -82,16 +82,13 @@ func (d *db) Query(ctx context.Context, f store.Filter) (rows []*store.Instance,
 	default:
 		s.add(`key > ?`, f.AfterKey)
 	}
-	cols := columns + noPayloads
+	cols := noPayloads
 	if f.Payloads {
-		cols = columns + payloads
+		cols = payloads
 	}
-	sql := `SELECT ` + cols + ` FROM instances WHERE ` + strings.Join(s.where, ` AND `) + order + ` LIMIT ?`
-	err = d.read(ctx, func(c *conn) error {
-		return c.query(sql, append(s.args, f.Limit), func(s *sqlite3.Stmt) error {
-			rows = append(rows, scan(s))
-			return nil
-		})
+	err = d.read(ctx, func(c *conn) (err error) {
+		rows, err = c.instances(cols, strings.Join(s.where, ` AND `)+order+` LIMIT ?`, append(s.args, f.Limit))
+		return err
 	})
 	return rows, failed("query instances", err)
 }

@@ -35,12 +35,29 @@ func (d *db) read(ctx context.Context, f func(*conn) error) error {
 
 // An instance is as new as the newest of its row and its turns.
 const (
-	columns = `key, id, partition, execution_id, name, version, status, unfinished, created_at,
- max(updated_at, coalesce((SELECT at FROM history h WHERE h.key = instances.key ORDER BY h.lsn DESC LIMIT 1), 0)),
- completed_at, scheduled_at, due, attempts, parent_id, parent_exec, parent_task, tags, failure, stalled`
+	columns    = first + `max(updated_at, coalesce((SELECT at FROM history h WHERE h.key = instances.key ORDER BY h.lsn DESC LIMIT 1), 0))` + last
+	rowColumns = first + `updated_at` + last
+	first      = `key, id, partition, execution_id, name, version, status, unfinished, created_at, `
+	last       = `, completed_at, scheduled_at, due, attempts, parent_id, parent_exec, parent_task, tags, failure, stalled`
 	payloads   = `, custom_status, input, output`
 	noPayloads = `, NULL, NULL, NULL`
 )
+
+// instances selects rows. Where a damaged page of the history keeps one from
+// being read, the times of the last turns are left out.
+func (c *conn) instances(payload, rest string, args []any) (rows []*store.Instance, err error) {
+	for _, columns := range []string{columns, rowColumns} {
+		rows = nil
+		err = c.query(`SELECT `+columns+payload+` FROM instances WHERE `+rest, args, func(s *sqlite3.Stmt) error {
+			rows = append(rows, scan(s))
+			return nil
+		})
+		if !errors.Is(err, store.ErrCorrupt) {
+			break
+		}
+	}
+	return rows, err
+}
 
 func scan(s *sqlite3.Stmt) *store.Instance {
 	return &store.Instance{
@@ -55,14 +72,15 @@ func scan(s *sqlite3.Stmt) *store.Instance {
 
 func (d *db) one(ctx context.Context, where string, arg any) (row *store.Instance, err error) {
 	err = d.read(ctx, func(c *conn) error {
-		return c.query(`SELECT `+columns+payloads+` FROM instances WHERE `+where, []any{arg}, func(s *sqlite3.Stmt) error {
-			row = scan(s)
-			return nil
-		})
+		rows, err := c.instances(payloads, where, []any{arg})
+		if err == nil && len(rows) == 0 {
+			err = store.ErrNotFound
+		}
+		if err == nil {
+			row = rows[0]
+		}
+		return err
 	})
-	if err == nil && row == nil {
-		err = store.ErrNotFound
-	}
 	if err != nil {
 		return nil, fmt.Errorf("read instance %v: %w", arg, err)
 	}

@@ -33,6 +33,7 @@ type db struct {
 	reads chan *conn
 	write sync.Mutex // guards the use of w
 	w     *conn      // in memory it outlives Close
+	files []present  // that must be there, where they were
 }
 
 var _ store.Store = (*db)(nil)
@@ -78,6 +79,9 @@ func (d *db) Open(ctx context.Context) (created bool, m store.Marks, err error) 
 	}
 	// The write lock keeps a foreign program from writing where the zeros go.
 	if err := d.w.tx(ctx, func() error { return extendLog(file) }); err != nil {
+		return false, m, err
+	}
+	if d.files, err = look(file, file+"-wal"); err != nil {
 		return false, m, err
 	}
 	d.reads = make(chan *conn, readers)
@@ -185,7 +189,7 @@ func (d *db) Close() error {
 
 // shut releases what there is; life is held.
 func (d *db) shut() error {
-	d.open = false
+	d.open, d.files = false, nil
 	if d.memory {
 		return nil
 	}
@@ -206,10 +210,11 @@ func (d *db) shut() error {
 }
 
 // Destroy deletes the files, if they are those of a hub.
-func (d *db) Destroy(ctx context.Context) error {
+func (d *db) Destroy(ctx context.Context) (err error) {
 	d.life.Lock()
 	defer d.life.Unlock()
-	err := d.shut()
+	defer func() { err = wrapOpen(err) }()
+	err = d.shut()
 	if d.memory {
 		if d.w == nil {
 			return store.ErrNotFound
@@ -244,7 +249,7 @@ func remove(ctx context.Context, file string) error {
 	if err != nil {
 		return err
 	}
-	suffixes := []string{"-wal", "-shm", "", ".lock"}
+	suffixes := []string{"-wal", "-shm", "-probe", "", ".lock"}
 	if version == 0 {
 		suffixes = []string{".lock"}
 		err = fmt.Errorf("%w: the file is no task hub", store.ErrNotFound)

@@ -15,6 +15,7 @@ const walSize = 16 << 20
 // extendLog fills the log up with zeros. SQLite reads a log up to the first frame
 // that does not carry the salt of its header, so zeros behind it mean nothing.
 // It is called by the owner of the file, who holds the write lock and has written nothing under it.
+// Where there is no room it leaves the log as it was: a full disk can be read, and emptied.
 func extendLog(file string) (err error) {
 	f, err := os.OpenFile(file+"-wal", os.O_WRONLY, 0)
 	if err != nil {
@@ -28,7 +29,10 @@ func extendLog(file string) (err error) {
 	zeros := make([]byte, 1<<20)
 	for at := info.Size(); at < walSize; at += int64(len(zeros)) {
 		if _, err := f.WriteAt(zeros[:min(int64(len(zeros)), walSize-at)], at); err != nil {
-			return fmt.Errorf("extend the log: %w", err)
+			if err := f.Truncate(info.Size()); err != nil {
+				return fmt.Errorf("extend the log: %w", err)
+			}
+			return nil
 		}
 	}
 	if err := f.Sync(); err != nil {

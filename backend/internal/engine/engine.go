@@ -70,6 +70,8 @@ type Engine struct {
 	nextSeq  int64
 	nextItem int64
 	broken   error // why the last commit failed
+	brokenAt int64 // since when commits fail, in µs
+	loggedAt int64 // when a failed commit was last written to the log
 	byID     map[string]*instance
 	byKey    map[int64]*instance
 	ready    workQueue[*instance]
@@ -168,7 +170,7 @@ func (e *Engine) openStore(ctx context.Context) (bool, error) {
 	e.ready, e.queue, e.wakes, e.resident = workQueue[*instance]{}, workQueue[*task]{}, nil, 0
 	e.idlers.Init()
 	e.entities, e.batches = workQueue[*instance]{}, 0
-	e.broken, e.turns, e.fenced = nil, 0, false
+	e.broken, e.brokenAt, e.loggedAt, e.turns, e.fenced = nil, 0, 0, 0, false
 	e.recovering, e.counted, e.suspects = true, nil, nil
 	e.mu.Unlock()
 	err = e.recover(ctx)
@@ -354,14 +356,4 @@ func (e *Engine) DeleteTaskHub(ctx context.Context) error {
 		return fmt.Errorf("delete task hub: %w", err)
 	}
 	return nil
-}
-
-// Health returns why the last commit failed, nil after one that did not.
-func (e *Engine) Health() error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.closed {
-		return backend.ErrNotInitialized
-	}
-	return e.broken
 }

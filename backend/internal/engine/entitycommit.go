@@ -196,6 +196,6 @@ func (c *entityCommit) drop(err error) {
 		}
 	}
 	i.remove(gone)
-	i.pause = e.now() + retryPause.Microseconds()
+	i.pause = e.now() + e.outagePause().Microseconds()
 	e.undoEntity(i)
 }

@@ -107,7 +107,7 @@ func (e *Engine) commit(ops []*op) {
 	b := e.build(ops)
 	e.mu.Unlock()
 	err := e.write(&b.Batch, len(ops))
-	if err != nil && len(ops) > 1 && !errors.Is(err, store.ErrStaleEpoch) {
+	if err != nil && len(ops) > 1 && !errors.Is(err, store.ErrStaleEpoch) && !errors.Is(err, store.ErrUnavailable) {
 		// One record may have spoilt the batch: each op gets a batch of its own.
 		for _, o := range ops {
 			if o.err == nil {
@@ -120,7 +120,9 @@ func (e *Engine) commit(ops []*op) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.broken = err
+	if !b.Empty() {
+		e.wentWrong(err)
+	}
 	if errors.Is(err, store.ErrStaleEpoch) {
 		e.fence()
 	}
@@ -200,7 +202,7 @@ func (e *Engine) write(b *store.Batch, ops int) error {
 	if err == nil || errors.Is(err, store.ErrStaleEpoch) {
 		return err
 	}
-	e.log.Errorf("commit: %v", err)
+	e.complain(err)
 	for {
 		done, cerr := e.st.Committed(ctx, b)
 		if errors.Is(cerr, store.ErrStaleEpoch) {
@@ -213,7 +215,7 @@ func (e *Engine) write(b *store.Batch, ops int) error {
 			return err
 		}
 		e.mu.Lock()
-		e.broken = errors.Join(err, cerr)
+		e.wentWrong(errors.Join(err, cerr))
 		closed := e.closed
 		e.mu.Unlock()
 		if closed {

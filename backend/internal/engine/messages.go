@@ -62,6 +62,7 @@ func (e *Engine) start(
 	for {
 		i, err := pin(ctx, id)
 		if err != nil {
+			e.refuses(err)
 			return err
 		}
 		err = e.create(ctx, i, row, ev, policy)

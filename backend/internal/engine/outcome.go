@@ -173,7 +173,7 @@ func (c *turnCommit) fail(err error) {
 		}
 	}
 	c.t.msgs = kept
-	i.pause = e.now() + retryPause.Microseconds()
+	i.pause = e.now() + e.outagePause().Microseconds()
 	e.undo(i) // the caller releases the state
 }
 

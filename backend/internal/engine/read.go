@@ -17,7 +17,7 @@ func (e *Engine) GetOrchestrationMetadata(ctx context.Context, id api.InstanceID
 	if err != nil {
 		return nil, err
 	}
-	return metadataOf(row)
+	return metadataOf(row), nil
 }
 
 func (e *Engine) row(ctx context.Context, id api.InstanceID) (*store.Instance, error) {
@@ -106,11 +106,7 @@ func (e *Engine) QueryInstances(ctx context.Context, q api.InstanceQuery) (*api.
 		page.Token = strconv.FormatInt(rows[limit-1].Key, 36)
 	}
 	for _, row := range rows {
-		m, err := metadataOf(row)
-		if err != nil {
-			return nil, err
-		}
-		page.Instances = append(page.Instances, m)
+		page.Instances = append(page.Instances, metadataOf(row))
 	}
 	return page, nil
 }

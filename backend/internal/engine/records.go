@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/fnv"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -86,23 +88,37 @@ func (e *Engine) loadState(ctx context.Context, row *store.Instance) (*backend.O
 	return backend.NewOrchestrationRuntimeState(api.InstanceID(row.ID), events), bytes, nil
 }
 
-func metadataOf(row *store.Instance) (*api.OrchestrationMetadata, error) {
+// metadataOf is what clients see of a row. What cannot be read of it does not
+// hide the rest: it says so in its place.
+func metadataOf(row *store.Instance) *api.OrchestrationMetadata {
+	m, err := decodeRow(row)
+	if err != nil {
+		m.Stalled = strings.TrimPrefix(m.Stalled+"; "+err.Error(), "; ")
+	}
+	return m
+}
+
+// decodeRow gives what can be read of a row, and what cannot; store.ErrCorrupt.
+func decodeRow(row *store.Instance) (*api.OrchestrationMetadata, error) {
 	m := api.NewOrchestrationMetadata(api.InstanceID(row.ID), row.Name, protos.OrchestrationStatus(row.Status),
 		time.Unix(0, row.CreatedAt).UTC(), timeOf(row.UpdatedAt), deref(row.Input), deref(row.Output), deref(row.CustomStatus), nil)
 	m.Version, m.ExecutionID, m.ParentInstanceID = deref(row.Version), row.ExecutionID, api.InstanceID(row.ParentID)
 	m.CompletedAt, m.ScheduledStartAt, m.Stalled = timeOf(row.CompletedAt), timeOf(row.ScheduledAt), row.Stalled
+	var errs []error
 	if row.Failure != nil {
 		m.FailureDetails = &protos.TaskFailureDetails{}
 		if err := proto.Unmarshal(row.Failure, m.FailureDetails); err != nil {
-			return nil, fmt.Errorf("%w: failure of %s: %w", store.ErrCorrupt, row.ID, err)
+			m.FailureDetails = nil
+			errs = append(errs, fmt.Errorf("%w: its failure: %w", store.ErrCorrupt, err))
 		}
 	}
 	if row.Tags != nil {
 		if err := json.Unmarshal(row.Tags, &m.Tags); err != nil {
-			return nil, fmt.Errorf("%w: tags of %s: %w", store.ErrCorrupt, row.ID, err)
+			m.Tags = nil
+			errs = append(errs, fmt.Errorf("%w: its tags: %w", store.ErrCorrupt, err))
 		}
 	}
-	return m, nil
+	return m, errors.Join(errs...)
 }
 
 func timeOf(us int64) time.Time {

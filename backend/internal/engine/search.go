@@ -72,10 +72,7 @@ func (e *Engine) seek(
 			return false, err
 		}
 		for _, row := range rows {
-			m, err := metadataOf(row)
-			if err != nil {
-				return false, err
-			}
+			m := metadataOf(row)
 			matches := s.Match(m, now)
 			if !q.Payloads {
 				m.SerializedInput, m.SerializedOutput, m.SerializedCustomStatus = "", "", ""

@@ -45,8 +45,8 @@ func (e *Engine) ExportInstance(ctx context.Context, id api.InstanceID) (*api.In
 	if row, err = e.row(ctx, id); err != nil { // not older than the history
 		return nil, err
 	}
-	b.Metadata, err = metadataOf(row)
-	return b, err
+	b.Metadata = metadataOf(row)
+	return b, nil
 }
 
 // imported is a bundle on its way into the store.

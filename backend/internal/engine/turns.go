@@ -260,7 +260,7 @@ func (e *Engine) begin(ctx context.Context, i *instance) (*backend.Orchestration
 			}
 			// The store does not answer: that concerns not this instance alone, and passes.
 			e.log.Warnf("read %s: %v", i.id, err)
-			i.pause = e.now() + retryPause.Microseconds()
+			i.pause = e.now() + e.outagePause().Microseconds()
 			e.makeReady(i)
 			return nil, nil
 		}

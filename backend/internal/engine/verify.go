@@ -69,7 +69,7 @@ func (r *Reader) verify(ctx context.Context, row *store.Instance, sum *backend.H
 	if row.Stalled != "" {
 		sum.Stalled++
 	}
-	if _, err := metadataOf(row); err != nil {
+	if _, err := decodeRow(row); err != nil {
 		fault("its row cannot be read: %v", err)
 	}
 	if over := api.IsTerminal(api.OrchestrationStatus(row.Status)); over == row.Unfinished {

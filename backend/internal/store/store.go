@@ -199,6 +199,13 @@ type Counter interface {
 	Count(ctx context.Context, f Filter) (map[int32]int64, error)
 }
 
+// Checker is the optional interface of a Store that knows whether it would take a batch now.
+type Checker interface {
+	// Check says why a commit would fail. Where write is set it tries one that
+	// changes nothing; else it only looks at what costs next to nothing.
+	Check(ctx context.Context, write bool) error
+}
+
 // ReadOpener is the optional interface of a Store that can be read without
 // being owned.
 type ReadOpener interface {
