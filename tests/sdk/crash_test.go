@@ -48,9 +48,9 @@ func TestServerKilledUnderLoad(t *testing.T) {
 	}
 	defer func() { _ = conn.Close() }()
 	client := protos.NewTaskHubSidecarServiceClient(conn)
-	contexts := make([]context.Context, len(hubs))
+	var contexts []context.Context
 	for i, h := range hubs {
-		contexts[i] = metadata.AppendToOutgoingContext(t.Context(), "taskhub", h.name)
+		contexts = append(contexts, metadata.AppendToOutgoingContext(t.Context(), "taskhub", h.name))
 		commands[i].Args = append(commands[i].Args, "worker", server.grpc, h.name)
 		startWorker(t, commands[i])
 	}

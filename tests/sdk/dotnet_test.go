@@ -22,7 +22,7 @@ import (
 
 // TestDotNet stands for the .NET SDK: it speaks to the server as the SDK's
 // client and worker do, and knows what they cannot take.
-func TestDotNet(t *testing.T) {
+func TestDotNet(t *testing.T) { //nolint:tparallel // the docs are checked when all scenarios are over
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("-short leaves out the SDK applications")

@@ -21,13 +21,16 @@ import (
 // patience is how long an application may take for all of its scenarios.
 const patience = 8 * time.Minute
 
-func TestPython(t *testing.T)     { t.Parallel(); drive(t, python) }
-func TestJavaScript(t *testing.T) { t.Parallel(); drive(t, javascript) }
-func TestJava(t *testing.T)       { t.Parallel(); drive(t, java) }
+// The scenarios of an application come one after the other, and only then its subtests end.
+
+func TestPython(t *testing.T)     { drive(t, python) }     //nolint:tparallel // see above
+func TestJavaScript(t *testing.T) { drive(t, javascript) } //nolint:tparallel // see above
+func TestJava(t *testing.T)       { drive(t, java) }       //nolint:tparallel // see above
 
 // drive runs an application's scenarios as subtests, and has each that features_test.go names be there.
 func drive(t *testing.T, a application) {
 	t.Helper()
+	t.Parallel()
 	args, env := installed(t, a)
 	server := serve(t)
 
