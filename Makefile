@@ -5,13 +5,14 @@ PROTOS   ?= api/protos
 SEEDS    ?= 10000
 KILLS    ?= 200
 FUZZTIME ?= 1m
+SOAK     ?= 30m
 
 # Packages that hold TestCrash and TestSimulation.
 WHOLE     = $(addprefix ./,$(wildcard backend/backendtest))
 CRASH     = ./backend/sqlite $(WHOLE)
 SIM       = ./backend/internal/engine $(WHOLE)
 
-.PHONY: help build test test-sdk lint fmt generate verify example bench crash sim fuzz
+.PHONY: help build test test-sdk lint fmt generate verify example bench crash sim fuzz soak
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -63,6 +64,9 @@ sim: ## explore SEEDS schedules of crashes and faults, and show that a broken ru
 	$(GO) test -count=1 -v -tags brokenrule -run '^TestSimulationCatchesBrokenEngine$$' ./backend/internal/engine
 	$(if $(WHOLE),$(GO) test -count=1 -v -timeout 60m -run '^TestEntitySimulation$$' $(WHOLE) -entityseeds $(SEEDS))
 	$(if $(WHOLE),$(GO) test -count=1 -v -tags brokenstore -run '^Test(Entity)?SimulationCatchesBrokenRule$$' $(WHOLE))
+
+soak: ## run server, workers and clients at half load for SOAK
+	$(GO) test -count=1 -v -timeout 0 -run '^TestSoak$$' ./server -soak $(SOAK)
 
 fuzz: ## run each fuzz target for FUZZTIME
 	@targets=$$(grep -roE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sed 's/:func /:/'); \

@@ -67,6 +67,8 @@ const (
 	// Between two tries to record an item in an outage of the database.
 	completeMin = 200 * time.Millisecond
 	completeMax = 5 * time.Second
+	// maxIdleFetchers is how many fetchers wait after a burst of work.
+	maxIdleFetchers = 16
 	// abandonLimit bounds the abandon of an item whose own context has ended.
 	abandonLimit = 10 * time.Second
 )
@@ -167,8 +169,14 @@ func (w *taskWorker) fetchLoop(ctx, workCtx context.Context) {
 		w.mu.Unlock()
 		w.handle(workCtx, wi)
 		w.mu.Lock()
-		w.waiting++
+		enough := w.waiting >= maxIdleFetchers
+		if !enough {
+			w.waiting++
+		}
 		w.mu.Unlock()
+		if enough {
+			return
+		}
 	}
 }
 

@@ -59,13 +59,13 @@ func (e *Engine) start(
 	if err != nil {
 		return err
 	}
-	for {
+	for looked := false; ; looked = true {
 		i, err := pin(ctx, id)
 		if err != nil {
 			e.refuses(err)
 			return err
 		}
-		err = e.create(ctx, i, row, ev, policy)
+		err = e.create(ctx, i, row, ev, policy, looked)
 		e.unpin(i)
 		if !errors.Is(err, errMoved) {
 			return err
@@ -119,7 +119,8 @@ func (e *Engine) newRow(ev *backend.HistoryEvent) (*store.Instance, error) {
 }
 
 func (e *Engine) create(
-	ctx context.Context, i *instance, row *store.Instance, ev *backend.HistoryEvent, policy *protos.OrchestrationIdReusePolicy,
+	ctx context.Context, i *instance, row *store.Instance, ev *backend.HistoryEvent,
+	policy *protos.OrchestrationIdReusePolicy, looked bool,
 ) error {
 	m := &message{event: ev, ack: make(chan error, 1)}
 	e.mu.Lock()
@@ -135,6 +136,12 @@ func (e *Engine) create(
 		}
 		for _, s := range policy.GetReplaceableStatus() {
 			replaces = replaces || s == status
+		}
+		if !replaces && !looked && len(policy.GetReplaceableStatus()) > 0 && i.turn != nil && i.turn.done != 0 {
+			// Its turn is being committed: the caller may have read already that it ended the instance.
+			e.mu.Unlock()
+			_ = e.submit(&op{build: func(*builder) error { return nil }, apply: func(error) {}}) // behind that commit
+			return errMoved
 		}
 		if !replaces {
 			e.mu.Unlock()

@@ -281,6 +281,9 @@ func (d *Dispatcher) enqueue(it *item) {
 // take gives the stream the first item in the queue that it accepts.
 func (d *Dispatcher) take(s *stream) (offer, bool) {
 	for i, it := range d.queue {
+		if keeper := it.before.stream; keeper != nil && keeper != s && !keeper.gone && keeper.accepts(it) {
+			continue // it comes to it next
+		}
 		if s.accepts(it) {
 			d.queue = slices.Delete(d.queue, i, i+1)
 			return d.assign(it, s), true
@@ -322,7 +325,22 @@ func (d *Dispatcher) assign(it *item, s *stream) offer {
 			d.retry(it)
 		})
 	}
-	return offer{it, it.work(s, d.opts.MaxMessage)}
+	o := offer{it, it.work(s, d.opts.MaxMessage)}
+	if s.resident && !s.credit(it.key.kind) {
+		d.letGo(s)
+	}
+	return o
+}
+
+// letGo offers to others what is queued for a stream that does not take it any more.
+func (d *Dispatcher) letGo(s *stream) {
+	for _, it := range slices.Clone(d.queue) {
+		if it.before.stream == s && (s.gone || !s.accepts(it)) {
+			it.before = Turned{}
+			d.unqueue(it)
+			d.offer(it)
+		}
+	}
 }
 
 // release takes the item from its stream; its token is stale from now on.

@@ -200,6 +200,7 @@ func (d *Dispatcher) leave(s *stream) {
 		it.avoid = nil // the timer that would clear it stopped when this stream took the item
 		d.offer(it)
 	}
+	d.letGo(s)
 	for _, it := range slices.Clone(d.queue) {
 		if err := d.unhosted(it); err != nil {
 			d.remove(it)
