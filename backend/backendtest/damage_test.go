@@ -130,7 +130,7 @@ func TestCorruptPageOfAnInstance(t *testing.T) {
 	bad := 0
 	for i, id := range ids {
 		err := h.RaiseEvent(t.Context(), id, "go", "y")
-		if near := i >= 25 && i <= 35; err != nil && !(near && errors.Is(err, api.ErrCorrupt)) {
+		if far := i < 25 || i > 35; err != nil && (far || !errors.Is(err, api.ErrCorrupt)) {
 			t.Errorf("raise to %s: %v", id, err)
 		}
 	}

@@ -1,8 +1,10 @@
 package postgres
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -10,7 +12,7 @@ import (
 	"github.com/perdure/perdure/backend/internal/store"
 )
 
-var errClosed = errors.New("the store is closed")
+var errClosed = fmt.Errorf("%w: the store is closed", store.ErrUnavailable)
 
 // SQLSTATEs that mean something here.
 const (
@@ -56,18 +58,42 @@ func codeOf(err error) string {
 	return ""
 }
 
-// describe marks corruption and adds what can be done about an error.
+// describe says in terms of the store what an error of the server or of the
+// connection means, and adds what can be done about it.
 func describe(err error) error {
-	code := codeOf(err)
-	switch {
-	case code == "":
+	if err == nil || said(err) {
 		return err
+	}
+	code := codeOf(err)
+	if advice[code] != "" {
+		err = fmt.Errorf("%w (%s)", err, advice[code])
+	}
+	switch {
 	case code == dataCorrupted || code == indexCorrupted:
 		return fmt.Errorf("%w: %w", store.ErrCorrupt, err)
-	case advice[code] != "":
-		return fmt.Errorf("%w (%s)", err, advice[code])
+	case code == "" || code == readOnly || slices.ContainsFunc(outages, func(class string) bool { return strings.HasPrefix(code, class) }):
+		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 	}
 	return err
+}
+
+// outages are the classes of errors that pass, or that an operator can mend:
+// of the connection, of resources, of operators who intervene, of the system,
+// of credentials and of databases that are not there.
+var outages = []string{"08", "53", "57P", "58", "28", "3D"}
+
+// said reports whether an error says what it means already; what is neither
+// that nor an error of the server comes from the connection.
+func said(err error) bool {
+	for _, known := range []error{
+		context.Canceled, context.DeadlineExceeded, store.ErrNotFound, store.ErrStaleEpoch, store.ErrCorrupt,
+		store.ErrSchemaTooNew, store.ErrLocked, store.ErrUnavailable,
+	} {
+		if errors.Is(err, known) {
+			return true
+		}
+	}
+	return false
 }
 
 // madeMeanwhile reports whether another session made the same object at the same moment.

@@ -121,7 +121,7 @@ func TestEntityPlanInAnyPortion(t *testing.T) {
 			script = append(script, []string{"s", "s", "c" + who, "L" + who, "u" + who, "U" + who}[r.IntN(6)])
 		}
 		var seen [3]string
-		for n, max := range []int{1, 3, 1000} {
+		for n, limit := range []int{1, 3, 1000} {
 			i := mailbox(t, strings.Join(script, " "))
 			var all []string
 			for {
@@ -129,8 +129,8 @@ func TestEntityPlanInAnyPortion(t *testing.T) {
 				if !runs {
 					break
 				}
-				p := i.ent.plan(i.inbox, max, math.MaxInt, nil)
-				if len(p.drawn) == 0 || (op && len(p.ops) == 0) || len(p.ops) > max {
+				p := i.ent.plan(i.inbox, limit, math.MaxInt, nil)
+				if len(p.drawn) == 0 || (op && len(p.ops) == 0) || len(p.ops) > limit {
 					t.Fatalf("%v: something may run (an operation: %v), and the plan is %q of %q", script, op, words(p.drawn), words(i.inbox))
 				}
 				all = append(all, words(p.drawn))
