@@ -11,7 +11,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/perdure/perdure/api"
-	"github.com/perdure/perdure/backend"
 	"github.com/perdure/perdure/backend/internal/store"
 	"github.com/perdure/perdure/internal/pgtest"
 )
