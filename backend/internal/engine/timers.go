@@ -132,9 +132,10 @@ func (e *Engine) timerLoop(ctx context.Context) {
 		jumped := e.opts.Clock.Jumped()
 		e.mu.Lock()
 		cold := e.wakeDue()
-		wait := time.Hour
+		t.Stop()              // nothing to come needs no timer
 		if len(e.wakes) > 0 { // in µs, as a far time is too much for a Duration
-			wait = time.Duration(min(e.wakes[0].Due-e.now(), maxWait.Microseconds())) * time.Microsecond
+			wait := time.Duration(min(e.wakes[0].Due-e.now(), maxWait.Microseconds())) * time.Microsecond
+			t.Reset(max(wait, 0))
 		}
 		e.mu.Unlock()
 		for _, key := range cold {
@@ -143,7 +144,6 @@ func (e *Engine) timerLoop(ctx context.Context) {
 		if len(cold) > 0 {
 			continue
 		}
-		t.Reset(max(wait, 0))
 		select {
 		case <-t.C:
 		case <-e.rearm:
