@@ -31,6 +31,7 @@ func cases() []Test {
 		{"C25StartTime", c25StartTime},
 		{"C26UnknownNames", c26UnknownNames},
 		{"C28FarAndPastTimers", c28FarAndPastTimers},
+		{"C28TimersOfTheNextGeneration", c28TimersOfTheNextGeneration},
 		{"C30UnusualRetryPolicies", c30UnusualRetryPolicies},
 		{"C32ATaskHasOneResult", c32ATaskHasOneResult},
 		{"C32NoTimerAfterTheLastAttempt", c32NoTimerAfterTheLastAttempt},

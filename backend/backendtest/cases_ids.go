@@ -308,3 +308,32 @@ func c28FarAndPastTimers(t *testing.T, hubs NewHub) {
 		t.Errorf("start in 9999: %v, %v", m.RuntimeStatus, m.ScheduledStartAt)
 	}
 }
+
+// An instance that continues as new before its timer fired sleeps until its next
+// timer, also where it is out of memory meanwhile.
+func c28TimersOfTheNextGeneration(t *testing.T, hubs NewHub) {
+	const timeout = 2 * time.Second
+	h := newHost(t, hubs(t), orchestrators{
+		"o": func(c *task.OrchestrationContext) (any, error) {
+			var n int
+			if err := c.GetInput(&n); err != nil {
+				return nil, err
+			}
+			if err := c.WaitForSingleEvent("go on", timeout).Await(nil); errors.Is(err, task.ErrTaskCanceled) {
+				return n, nil
+			} else if err != nil {
+				return nil, err
+			}
+			c.ContinueAsNew(n + 1)
+			return nil, nil
+		},
+		"other": func(*task.OrchestrationContext) (any, error) { return nil, nil },
+	}, nil, func(o *hostOptions) { o.MaxResident = 1 })
+	id := h.begin("o")
+	recv(t, time.After(timeout/8), "moment between the timers of two generations")
+	h.raise(id, "go on", nil)
+	for range 5 {
+		h.end(h.begin("other"), patience) // its commits drive the first one out of memory
+	}
+	h.output(id, "1")
+}

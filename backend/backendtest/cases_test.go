@@ -67,6 +67,7 @@ func TestC24IDs(t *testing.T)                                  { onStores(t) }
 func TestC25StartTime(t *testing.T)                            { onStores(t) }
 func TestC26UnknownNames(t *testing.T)                         { onStores(t) }
 func TestC28FarAndPastTimers(t *testing.T)                     { onStores(t) }
+func TestC28TimersOfTheNextGeneration(t *testing.T)            { onStores(t) }
 func TestC30UnusualRetryPolicies(t *testing.T)                 { onStores(t) }
 func TestC32ATaskHasOneResult(t *testing.T)                    { onStores(t) }
 func TestC32NoTimerAfterTheLastAttempt(t *testing.T)           { onStores(t) }

@@ -83,8 +83,9 @@ type Engine struct {
 	running  map[int64]*task      // by ActivityWorkItem.SequenceNumber
 	watchers map[string][]chan struct{}
 	wakes    wakes
-	idlers   list.List // of *instance: candidates for eviction, oldest first
-	resident int       // bytes
+	stale    map[int64]struct{} // keys of instances that are over, and may have a wake
+	idlers   list.List          // of *instance: candidates for eviction, oldest first
+	resident int                // bytes
 	evicted  []*backend.OrchestrationRuntimeState
 
 	recovering bool
@@ -168,6 +169,7 @@ func (e *Engine) openStore(ctx context.Context) (bool, error) {
 	e.byID, e.byKey = map[string]*instance{}, map[int64]*instance{}
 	e.running, e.watchers = map[int64]*task{}, map[string][]chan struct{}{}
 	e.ready, e.queue, e.wakes, e.resident = workQueue[*instance]{}, workQueue[*task]{}, nil, 0
+	e.stale = map[int64]struct{}{}
 	e.idlers.Init()
 	e.entities, e.batches = workQueue[*instance]{}, 0
 	e.broken, e.brokenAt, e.loggedAt, e.turns, e.fenced = nil, 0, 0, 0, false

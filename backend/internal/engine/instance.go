@@ -89,7 +89,7 @@ type instance struct {
 	rest   int64   // no turn before this time (its start, or the end of a retry delay), in µs; a terminate does not wait for it
 	pause  int64   // no turn before this time at all: a commit failed
 	retry  int32
-	armed  int64         // the due time in the engine's heap for it; 0 for none
+	armed  int64         // the engine's heap has it with this due time or an earlier one; 0: perhaps not
 	spot   *list.Element // in the idle list
 	held   bool          // a suspect that waits for its trial
 	trial  chan struct{} // closed with the turn that ends it
@@ -250,7 +250,8 @@ func (e *Engine) read(ctx context.Context, row *store.Instance) (found, error) {
 // revive puts what the store holds of an instance into memory: its messages
 // and open tasks are offered again. The mutex is held.
 func (e *Engine) revive(i *instance, row *store.Instance, f found) {
-	if row.Stalled != "" { // it gets another chance; its row says so with its next turn
+	stalled := row.Stalled != ""
+	if stalled { // it gets another chance; its row says so with its next turn
 		retry := *row
 		retry.Stalled = ""
 		row = &retry
@@ -260,6 +261,9 @@ func (e *Engine) revive(i *instance, row *store.Instance, f found) {
 	if i.ent != nil {
 		e.reviveEntity(i, f.inbox)
 		return
+	}
+	if !e.recovering && i.sleeps() && !stalled {
+		i.armed = row.Due // since it was parked
 	}
 	e.suspect(i)
 	if row.Status == int32(api.RUNTIME_STATUS_PENDING) {

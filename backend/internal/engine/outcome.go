@@ -190,6 +190,7 @@ func (e *Engine) end(i *instance, all bool) {
 	}
 	i.tasks = nil
 	i.check = false
+	e.disarm(i)
 	if all {
 		for _, t := range i.kept {
 			e.dropTask(t)

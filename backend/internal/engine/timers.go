@@ -75,7 +75,10 @@ func (t *timers) Pop() any {
 }
 
 // wakes is the heap of all instances that a time will wake: 16 bytes for each.
+// Each instance that is parked until a time has an entry of that time or an earlier
+// one, whether it is in memory or not.
 // Entries are not removed when a time is moved; a wake for nothing does nothing.
+// Those of instances that are over go when they are half of all.
 type wakes []store.DueKey
 
 func (w wakes) Len() int           { return len(w) }
@@ -87,6 +90,30 @@ func (w *wakes) Pop() any {
 	x := old[len(old)-1]
 	*w = old[:len(old)-1]
 	return x
+}
+
+// minStale is how many instances that are over may have a wake in any case.
+const minStale = 1000
+
+// disarm says that no time wakes the instance any more: it is over. The mutex is held.
+func (e *Engine) disarm(i *instance) {
+	if i.armed == 0 {
+		return
+	}
+	i.armed = 0
+	e.stale[i.key] = struct{}{}
+	if len(e.stale) < minStale || len(e.stale) < len(e.wakes)/2 {
+		return
+	}
+	e.wakes = slices.DeleteFunc(e.wakes, func(w store.DueKey) bool {
+		_, gone := e.stale[w.Key]
+		return gone
+	})
+	if len(e.wakes) < cap(e.wakes)/2 {
+		e.wakes = slices.Clone(e.wakes)
+	}
+	heap.Init(&e.wakes)
+	clear(e.stale)
 }
 
 // arm makes sure that the instance is woken when it next has something to do. The mutex is held.
@@ -103,6 +130,8 @@ func (e *Engine) arm(i *instance) {
 		next = i.notBefore()
 	} else if len(i.timers) > 0 {
 		next = max(i.timers[0].due, i.notBefore())
+	} else if i.state == nil && i.sleeps() {
+		next = max(i.row.Due, i.notBefore())
 	}
 	if next == 0 || (i.armed != 0 && i.armed <= next) {
 		return
@@ -112,6 +141,7 @@ func (e *Engine) arm(i *instance) {
 }
 
 func (e *Engine) wakeAt(due, key int64) {
+	delete(e.stale, key)
 	heap.Push(&e.wakes, store.DueKey{Due: due, Key: key})
 	if e.wakes[0].Key == key {
 		select {
@@ -161,14 +191,16 @@ func (e *Engine) wakeDue() (cold []int64) {
 	now := e.now()
 	for n := 0; n < wakeBatch && len(e.wakes) > 0 && e.wakes[0].Due <= now; n++ {
 		w := heap.Pop(&e.wakes).(store.DueKey)
+		if _, over := e.stale[w.Key]; over {
+			delete(e.stale, w.Key)
+			continue
+		}
 		i := e.byKey[w.Key]
 		if i == nil {
 			cold = append(cold, w.Key)
 			continue
 		}
-		if i.armed == w.Due {
-			i.armed = 0
-		}
+		i.armed = 0
 		if i.state == nil && i.turn == nil && i.ent == nil {
 			i.check = true
 		}
@@ -199,12 +231,21 @@ func (e *Engine) wakeCold(ctx context.Context, key int64) {
 		return
 	}
 	e.mu.Lock()
-	if i.key == key && i.row != nil && i.row.Unfinished && i.state == nil && i.turn == nil && i.row.Due <= e.now() {
-		i.check = i.ent == nil
+	if i.key == key && i.row != nil && i.row.Unfinished {
+		i.armed = 0 // by the one that woke it
+		if i.state == nil && i.turn == nil && i.row.Due <= e.now() {
+			i.check = i.ent == nil
+		}
 		e.makeReady(i)
+		e.arm(i) // it may have been early: the instance was parked anew, for longer
 	}
 	e.mu.Unlock()
 	e.unpin(i)
+}
+
+// sleeps reports whether the instance is parked until a time.
+func (i *instance) sleeps() bool {
+	return i.row != nil && i.row.Unfinished && i.row.Due != 0 && i.row.Due != store.Far
 }
 
 func sortEvents(events []*backend.HistoryEvent) {
