@@ -89,6 +89,7 @@ func c17PurgeOfACircle(t *testing.T, hubs NewHub) {
 		},
 		"last": func(*task.OrchestrationContext) (any, error) { return 1, nil },
 	}, nil)
+	needs[backend.InstanceManager](h)
 	h.begin("first", api.WithInstanceID("a"))
 	h.waits("c")
 	must(t, h.Terminate(t.Context(), "a", api.WithRecursiveTerminate(false)))
@@ -116,6 +117,8 @@ func c20ForcedEndsReachTheParent(t *testing.T, hubs NewHub) {
 		},
 		"wait": waitForever,
 	}, nil)
+	needs[backend.InstanceManager](h)
+	needs[backend.InstanceReplacer](h)
 	for how, end := range map[string]func(api.InstanceID) error{
 		"TERMINATED": func(id api.InstanceID) error { return h.ForceTerminate(t.Context(), id) },
 		"PURGED":     func(id api.InstanceID) error { _, err := h.ForcePurge(t.Context(), id); return err },

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/perdure/perdure/api"
+	"github.com/perdure/perdure/backend"
 	"github.com/perdure/perdure/task"
 )
 
@@ -63,6 +64,7 @@ func rewindAfterABug(t *testing.T, hubs NewHub) {
 	}
 	as := activities{"one": func(task.ActivityContext) (any, error) { return 1, nil }}
 	h := newHost(t, hub, code(false), as)
+	needs[backend.InstanceManager](h)
 	var ids []api.InstanceID
 	for name := range code(false) {
 		id := h.begin(name, api.WithInstanceID(api.InstanceID(name)))
@@ -138,6 +140,7 @@ func rewindLearnsOfTheChildren(t *testing.T, hubs NewHub) {
 		return nil, nil
 	}}
 	h := newHost(t, hub, os, as)
+	needs[backend.InstanceManager](h)
 	parent := h.begin("parent")
 	h.status(parent, api.RUNTIME_STATUS_FAILED, patience)
 	for _, kind := range kinds {
@@ -184,6 +187,8 @@ func rewindOfATree(t *testing.T, hubs NewHub) {
 			return nil, nil
 		},
 	})
+	needs[backend.InstanceManager](h)
+	needs[backend.InstanceQuerier](h)
 	for _, partFirst := range []bool{false, true} {
 		fixed.Store(false)
 		runs.Store(0)

@@ -325,6 +325,7 @@ func c49AnEndedContext(t *testing.T, hubs NewHub) {
 		err := c.WaitForSingleEvent("go", -1).Await(&v)
 		return v, err
 	}}, nil)
+	needs[backend.InstanceQuerier](h)
 	id := h.begin("o", api.WithInstanceID("first"))
 	h.waits(id)
 	ctx, cancel := context.WithCancel(t.Context())
