@@ -156,6 +156,18 @@ type Executor interface {
 	ExecuteActivity(context.Context, api.InstanceID, *protos.HistoryEvent) (*protos.HistoryEvent, error)
 }
 
+// IsMessage reports whether an event can be on its way into an instance. Only
+// a turn of the instance itself writes the others, such as ExecutionCompleted.
+func IsMessage(e *HistoryEvent) bool {
+	switch e.GetEventType().(type) {
+	case nil, *protos.HistoryEvent_ExecutionCompleted, *protos.HistoryEvent_TaskScheduled, *protos.HistoryEvent_TimerCreated,
+		*protos.HistoryEvent_SubOrchestrationInstanceCreated, *protos.HistoryEvent_OrchestratorStarted,
+		*protos.HistoryEvent_OrchestratorCompleted, *protos.HistoryEvent_ContinueAsNew, *protos.HistoryEvent_HistoryState:
+		return false
+	}
+	return true
+}
+
 // MarshalHistoryEvent encodes an event as protobuf.
 func MarshalHistoryEvent(e *HistoryEvent) ([]byte, error) {
 	b, err := proto.Marshal(e)

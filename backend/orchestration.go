@@ -123,6 +123,10 @@ func (p *orchestrationProcessor) addEvents(wi *OrchestrationWorkItem, now time.T
 	}
 	added := s.AddEvent(turn) == nil && len(wi.NewEvents) == 0 && s.started != nil
 	for _, e := range wi.NewEvents {
+		if !IsMessage(e) {
+			p.log.Warnf("%s: dropped what is no message: %T", wi.InstanceID, e.GetEventType())
+			continue
+		}
 		if err := s.AddEvent(e); err != nil {
 			p.log.Warnf("%s: dropped a message: %v", wi.InstanceID, err)
 			continue

@@ -11,7 +11,6 @@ import (
 
 	"github.com/perdure/perdure/api"
 	"github.com/perdure/perdure/api/protos"
-	"github.com/perdure/perdure/backend"
 	"github.com/perdure/perdure/task"
 )
 
@@ -201,8 +200,6 @@ func c33RetriedChildren(t *testing.T, hubs NewHub) {
 		},
 		"wait": waitForever,
 	}, nil)
-	needs[backend.InstanceQuerier](h)
-	needs[backend.InstanceManager](h)
 	parent := h.begin("parent")
 	h.output(parent, "5")
 	p, err := h.Query(t.Context(), api.InstanceQuery{ParentID: parent})

@@ -189,7 +189,6 @@ func c17RecursivePurgeIsIdempotent(t *testing.T, hubs NewHub) {
 			return nil, nil
 		},
 	}, nil)
-	needs[backend.InstanceManager](h)
 	purge := func(id api.InstanceID, want int) {
 		t.Helper()
 		if n, err := h.Purge(t.Context(), id); n != want || err != nil {
@@ -227,7 +226,6 @@ func c18ResultForAPurgedInstance(t *testing.T, hubs NewHub) {
 				returns <- struct{}{}
 				return n, nil
 			}})
-			needs[backend.InstanceQuerier](h)
 			needs[backend.InstanceManager](h)
 			defer h.stop()
 			unblock := sync.OnceFunc(func() { close(open) })

@@ -194,7 +194,6 @@ func c44Paging(t *testing.T, hubs NewHub) {
 		"wait":  waitForever,
 		"rare%": func(*task.OrchestrationContext) (any, error) { return nil, nil },
 	}, nil, parallelism(64))
-	needs[backend.InstanceQuerier](h)
 	names := []string{"good", "bad", "wait"}
 	statuses := []protos.OrchestrationStatus{api.RUNTIME_STATUS_COMPLETED, api.RUNTIME_STATUS_FAILED, api.RUNTIME_STATUS_RUNNING}
 	start := func(prefix string, n int) {

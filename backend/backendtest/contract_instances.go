@@ -181,9 +181,13 @@ func eventsForNobody(t *testing.T, hubs NewHub) {
 func eventsThatAreRefused(t *testing.T, hubs NewHub) {
 	d := newDesk(t, hubs)
 	d.start("a")
-	noTime := raised("e", "1")
+	noTime, over, act := raised("e", "1"), event(), event()
 	noTime.Timestamp = nil
-	for name, e := range map[string]*backend.HistoryEvent{"nil": nil, "empty": event(), "no time": noTime} {
+	over.EventType = &protos.HistoryEvent_ExecutionCompleted{ExecutionCompleted: &protos.ExecutionCompletedEvent{}}
+	act.EventType = &protos.HistoryEvent_TaskScheduled{TaskScheduled: &protos.TaskScheduledEvent{Name: "act"}}
+	for name, e := range map[string]*backend.HistoryEvent{
+		"nil": nil, "empty": event(), "no time": noTime, "a completion": over, "a decision": act,
+	} {
 		if err := d.be.AddNewOrchestrationEvent(d.ctx(), "a", e); err == nil {
 			t.Errorf("%s was accepted", name)
 		}

@@ -35,7 +35,6 @@ func quoted(n int) string { return `"` + strings.Repeat("x", n-2) + `"` }
 // stored counts the instances.
 func (h *caseHost) stored() int {
 	h.t.Helper()
-	needs[backend.InstanceQuerier](h)
 	p, err := h.Query(h.t.Context(), api.InstanceQuery{PageSize: 1000})
 	must(h.t, err)
 	return len(p.Instances)
@@ -71,7 +70,7 @@ func payloadLimitAtTheDoor(t *testing.T, hubs NewHub) {
 			"event as JSON":  h.RaiseEvent(t.Context(), id, "e", strings.Repeat("x", limit-1)),
 			"event name":     h.RaiseEvent(t.Context(), id, strings.Repeat("n", limit+20000), nil),
 			"output":         h.Terminate(t.Context(), id, api.WithRawOutput(large)),
-			"forced output":  h.ForceTerminate(t.Context(), id, api.WithRawOutput(large)),
+			"forced output":  h.Client.ForceTerminate(t.Context(), id, api.WithRawOutput(large)),
 			"reason":         h.TerminateOrchestration(t.Context(), id, large),
 			"suspend reason": h.SuspendOrchestration(t.Context(), id, strings.Repeat("x", limit+20000)),
 			"resume reason":  h.ResumeOrchestration(t.Context(), id, strings.Repeat("x", limit+20000)),
@@ -245,7 +244,7 @@ func notUTF8(t *testing.T, hubs NewHub) {
 		"event":   h.RaiseEvent(t.Context(), runs, bad, nil),
 		"data":    h.RaiseEvent(t.Context(), runs, "e", api.WithRawEventData(bad)),
 		"output":  h.Terminate(t.Context(), runs, api.WithRawOutput(bad)),
-		"forced":  h.ForceTerminate(t.Context(), runs, api.WithRawOutput(bad)),
+		"forced":  h.Client.ForceTerminate(t.Context(), runs, api.WithRawOutput(bad)),
 		"suspend": h.SuspendOrchestration(t.Context(), runs, bad),
 		"resume":  h.ResumeOrchestration(t.Context(), runs, bad),
 		"id":      h.RaiseEvent(t.Context(), bad, "e", nil),

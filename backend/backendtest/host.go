@@ -205,16 +205,9 @@ func (h *caseHost) fetch(id api.InstanceID) *api.OrchestrationMetadata {
 	return m
 }
 
-// needs skips the test where the backend has no T.
-func needs[T any](h *caseHost) {
-	h.t.Helper()
-	as[T](h.t, h.be)
-}
-
 // count is how many events of the stored history f accepts.
 func (h *caseHost) count(id api.InstanceID, f func(*protos.HistoryEvent) bool) int {
 	h.t.Helper()
-	needs[backend.HistoryReader](h)
 	n := 0
 	must(h.t, h.History(h.t.Context(), id, func(part []*backend.HistoryEvent) error {
 		for _, e := range part {

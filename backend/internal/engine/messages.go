@@ -330,6 +330,9 @@ func (e *Engine) AddNewOrchestrationEvent(ctx context.Context, id api.InstanceID
 			return err
 		}
 	}
+	if !backend.IsMessage(ev) {
+		return fmt.Errorf("%w: %T is no message to an instance", api.ErrInvalidInput, ev.GetEventType())
+	}
 	for {
 		i, err := e.pin(ctx, string(id))
 		if err != nil {

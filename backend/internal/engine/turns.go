@@ -365,6 +365,9 @@ func (e *Engine) AbandonOrchestrationWorkItem(_ context.Context, wi *backend.Orc
 		i.retry++
 		if d := wi.GetAbandonDelay(); d > 0 {
 			i.rest = e.now() + d.Microseconds()
+			if slices.ContainsFunc(i.turn.msgs, func(m *message) bool { return m.event.GetExecutionTerminated() != nil }) {
+				i.pause = i.rest // the terminate itself failed
+			}
 		}
 	})
 }
