@@ -190,7 +190,8 @@ func (e *Engine) unpin(i *instance) {
 	e.mu.Unlock()
 }
 
-// settle forgets an instance that nothing needs in memory. The mutex is held.
+// settle forgets an instance that nothing needs in memory; one whose activities
+// run may lose its state. The mutex is held.
 func (e *Engine) settle(i *instance) {
 	if i.pins > 0 || i.loading != nil || i.gone {
 		return
@@ -199,14 +200,13 @@ func (e *Engine) settle(i *instance) {
 		e.settleEntity(i)
 		return
 	}
-	if i.turn != nil || len(i.inbox) > 0 || i.ready || i.again || i.check || len(i.kept) > 0 || len(i.tasks) > 0 || i.start != nil {
-		return
-	}
-	if i.state != nil {
+	switch {
+	case i.turn != nil || len(i.inbox) > 0 || i.ready || i.again || i.check || i.start != nil:
+	case i.state != nil:
 		e.idle(i)
-		return
+	case len(i.kept)+len(i.tasks) == 0:
+		e.forget(i)
 	}
-	e.forget(i)
 }
 
 func (e *Engine) forget(i *instance) {
