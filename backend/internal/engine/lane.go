@@ -108,13 +108,10 @@ func (e *Engine) commit(ops []*op) {
 	e.mu.Unlock()
 	err := e.write(&b.Batch, len(ops))
 	if err != nil && len(ops) > 1 && !errors.Is(err, store.ErrStaleEpoch) && !errors.Is(err, store.ErrUnavailable) {
-		// One record may have spoilt the batch: each op gets a batch of its own.
+		// One record may have spoilt the batch: each op gets a batch of its own, also
+		// one that could not be built after what was before it in this one.
 		for _, o := range ops {
-			if o.err == nil {
-				e.commit([]*op{o})
-			} else {
-				e.finish(o, nil)
-			}
+			e.commit([]*op{o})
 		}
 		return
 	}
@@ -127,18 +124,12 @@ func (e *Engine) commit(ops []*op) {
 		e.fence()
 	}
 	for _, o := range ops {
-		e.finishLocked(o, err)
+		e.finish(o, err)
 	}
 	e.trim()
 }
 
 func (e *Engine) finish(o *op, err error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.finishLocked(o, err)
-}
-
-func (e *Engine) finishLocked(o *op, err error) {
 	if o.err == nil && err != nil {
 		o.err = lost(err)
 	}

@@ -258,7 +258,9 @@ func (e *Engine) dropStart(i *instance, m *message, err error) {
 		e.leave(i)
 	}
 	i.inbox, i.start, i.startRow, i.startIn = nil, nil, nil, nil
-	i.ready = false
+	i.ready, i.state = false, nil // the turn's worker has it, if there is any
+	e.resident -= i.bytes
+	i.bytes = 0
 	e.forget(i)
 }
 
