@@ -219,7 +219,8 @@ func c25StartTime(t *testing.T, hubs NewHub) {
 	due := time.Now().Add(1500 * time.Millisecond)
 	id := h.begin("o", api.WithStartTime(due))
 	h.raise(id, "A", 3)
-	if m := h.fetch(id); m.RuntimeStatus != api.RUNTIME_STATUS_PENDING || !m.ScheduledStartAt.Round(time.Millisecond).Equal(due.Round(time.Millisecond)) {
+	if m := h.fetch(id); m.RuntimeStatus != api.RUNTIME_STATUS_PENDING ||
+		m.ScheduledStartAt.Before(due) || m.ScheduledStartAt.After(due.Add(time.Millisecond)) || m.LastUpdatedAt.Before(m.CreatedAt) {
 		t.Errorf("%v, at %v, want %v", m.RuntimeStatus, m.ScheduledStartAt, due)
 	}
 	h.stop()

@@ -111,7 +111,7 @@ func (e *Engine) newRow(ev *backend.HistoryEvent) (*store.Instance, error) {
 		if err := at.CheckValid(); err != nil {
 			return nil, fmt.Errorf("%w: scheduled start: %w", api.ErrInvalidInput, err)
 		}
-		if due := micros(at.AsTime()); due > e.now() {
+		if due := micros(at.AsTime().Add(time.Microsecond - 1)); due > e.now() { // rounded up: never early
 			row.ScheduledAt, row.Due = due, due
 		}
 	}

@@ -103,6 +103,9 @@ func decodeRow(row *store.Instance) (*api.OrchestrationMetadata, error) {
 	m := api.NewOrchestrationMetadata(api.InstanceID(row.ID), row.Name, protos.OrchestrationStatus(row.Status),
 		time.Unix(0, row.CreatedAt).UTC(), timeOf(row.UpdatedAt), deref(row.Input), deref(row.Output), deref(row.CustomStatus), nil)
 	m.Version, m.ExecutionID, m.ParentInstanceID = deref(row.Version), row.ExecutionID, api.InstanceID(row.ParentID)
+	if m.LastUpdatedAt.Before(m.CreatedAt) { // it is coarser
+		m.LastUpdatedAt = m.CreatedAt
+	}
 	m.CompletedAt, m.ScheduledStartAt, m.Stalled = timeOf(row.CompletedAt), timeOf(row.ScheduledAt), row.Stalled
 	var errs []error
 	if row.Failure != nil {
