@@ -7,6 +7,8 @@ import (
 	"runtime/debug"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/perdure/perdure/api/protos"
 )
 
 type activityProcessor struct {
@@ -50,11 +52,34 @@ func (p *activityProcessor) awaitWorkItem(ctx context.Context) (WorkItem, error)
 	return wi, err
 }
 
-func (p *activityProcessor) ProcessWorkItem(ctx context.Context, item WorkItem) (err error) {
+// maxActivityAttempts is how often an activity is handed out that gives no
+// result, such as one that ends the process of its worker, before it fails with the last error.
+const maxActivityAttempts = 10
+
+func (p *activityProcessor) ProcessWorkItem(ctx context.Context, item WorkItem) error {
 	wi, ok := item.(*ActivityWorkItem)
 	if !ok {
 		return fmt.Errorf("%T is no activity work item", item)
 	}
+	err := p.execute(ctx, wi)
+	wi.unbegun = notBegun(err) || (err != nil && ctx.Err() != nil) // a shutdown is no fault of the activity
+	if err == nil || wi.unbegun || errors.Is(err, ErrWorkItemLockLost) || wi.Info().Attempt < maxActivityAttempts {
+		return err
+	}
+	wi.Result = &HistoryEvent{
+		EventId: -1, Timestamp: timestamppb.New(timeIn(p.be)),
+		EventType: &protos.HistoryEvent_TaskFailed{TaskFailed: &protos.TaskFailedEvent{
+			TaskScheduledId: wi.NewEvent.GetEventId(),
+			FailureDetails: &protos.TaskFailureDetails{
+				ErrorType: "ActivityPoisoned", IsNonRetriable: true,
+				ErrorMessage: fmt.Sprintf("the activity was tried %d times without a result, the last time with: %v", wi.Info().Attempt, err),
+			},
+		}},
+	}
+	return nil
+}
+
+func (p *activityProcessor) execute(ctx context.Context, wi *ActivityWorkItem) (err error) {
 	if wi.NewEvent.GetTaskScheduled() == nil {
 		return fmt.Errorf("%s: its event is no TaskScheduled", wi.InstanceID)
 	}
@@ -76,9 +101,10 @@ func (p *activityProcessor) ProcessWorkItem(ctx context.Context, item WorkItem) 
 	if ctx.Err() != nil && result.GetTaskFailed() != nil {
 		return fmt.Errorf("stopped by shutdown: %w", ctx.Err()) // not the activity's own failure: it runs again
 	}
-	if result != nil {
-		result.Timestamp = timestamppb.New(timeIn(p.be)) // not by the clock of another machine
+	if result.GetTaskCompleted() == nil && result.GetTaskFailed() == nil {
+		return fmt.Errorf("%s: the result is neither TaskCompleted nor TaskFailed", wi.Description())
 	}
+	result.Timestamp = timestamppb.New(timeIn(p.be)) // not by the clock of another machine
 	wi.Result = result
 	return nil
 }

@@ -70,7 +70,8 @@ type Backend interface {
 	GetActivityWorkItem(context.Context) (*ActivityWorkItem, error)
 	// CompleteActivityWorkItem delivers the item's Result, durably; ErrWorkItemLockLost.
 	CompleteActivityWorkItem(context.Context, *ActivityWorkItem) error
-	// AbandonActivityWorkItem puts the item back; ErrWorkItemLockLost.
+	// AbandonActivityWorkItem puts the item back, after a pause that grows from the
+	// second attempt on; ErrWorkItemLockLost.
 	AbandonActivityWorkItem(context.Context, *ActivityWorkItem) error
 	// PurgeOrchestrationState deletes a finished instance;
 	// api.ErrInstanceNotFound, api.ErrNotCompleted.
@@ -122,8 +123,13 @@ type ActivityWorkItem struct {
 	LockedBy       string
 	Properties     map[string]interface{}
 
-	lease activityLease
+	lease   activityLease
+	unbegun bool
 }
+
+// NotBegun reports whether the item comes back without having been begun, so
+// that it counts as no attempt.
+func (wi *ActivityWorkItem) NotBegun() bool { return wi.unbegun }
 
 // Description names the item for people: "<id>/<activity>#<task id>".
 func (wi *ActivityWorkItem) Description() string {

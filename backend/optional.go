@@ -189,7 +189,7 @@ type ActivityInfo struct {
 	InstanceID  api.InstanceID
 	ExecutionID string
 	TaskID      int32
-	Attempt     int32  // from 1: how often this task was handed out in this process
+	Attempt     int32  // from 1: how often this task was begun in this process, without those that a shutdown stopped
 	Version     string // of the activity or, where it has none, of its orchestration
 }
 

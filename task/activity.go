@@ -28,7 +28,8 @@ type ActivityContext interface {
 	// IdempotencyKey is the same for all deliveries of this task, and for no
 	// other task: "<instance>/<execution>/<task id>".
 	IdempotencyKey() string
-	// Attempt says, from 1, how often this task was handed out in this process.
+	// Attempt says, from 1, how often this task was begun in this process, without
+	// those that a shutdown stopped.
 	Attempt() int32
 }
 

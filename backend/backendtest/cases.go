@@ -53,6 +53,7 @@ func cases() []Test {
 		{"C56TheSameDecisionsEachTime", c56TheSameDecisionsEachTime},
 		{"C63ADamagedInstanceStopsAlone", c63ADamagedInstanceStopsAlone},
 		{"C64AnInstanceWithoutItsStart", c64AnInstanceWithoutItsStart},
+		{"C64AnActivityWithoutAResult", c64AnActivityWithoutAResult},
 		{"C64ATurnThatAlwaysFails", c64ATurnThatAlwaysFails},
 		{"C64ATurnThatCannotBeStored", c64ATurnThatCannotBeStored},
 		{"C64TextThatCannotBeStored", c64TextThatCannotBeStored},

@@ -90,6 +90,37 @@ func (p poisoned) ExecuteOrchestrator(
 	return p.Executor.ExecuteOrchestrator(ctx, id, old, fresh)
 }
 
+func (p poisoned) ExecuteActivity(
+	ctx context.Context, id api.InstanceID, scheduled *protos.HistoryEvent,
+) (*protos.HistoryEvent, error) {
+	if id == "poisoned activity" {
+		p.calls <- struct{}{}
+		return nil, errors.New("its worker died")
+	}
+	return p.Executor.ExecuteActivity(ctx, id, scheduled)
+}
+
+// An activity that never gives a result, as one does that kills its worker, fails after some tries.
+func c64AnActivityWithoutAResult(t *testing.T, hubs NewHub) {
+	r := task.NewTaskRegistry()
+	must(t, errors.Join(r.AddOrchestratorN("other", other), r.AddActivityN("echo", echo)))
+	h := idleHost(t, hubs(t))
+	ex := poisoned{task.NewTaskExecutor(r), make(chan struct{}, 1000)}
+	h.workWith(ex, parallelism(4))
+	h.begin("other", api.WithInstanceID("poisoned activity"))
+	for range 3 {
+		recv(t, ex.calls, "try")
+	}
+	h.others()()
+	m := h.status("poisoned activity", api.RUNTIME_STATUS_FAILED, patience)
+	if !strings.Contains(m.FailureDetails.String(), "its worker died") {
+		t.Errorf("failure: %v", m.FailureDetails)
+	}
+	if n := 3 + len(ex.calls); n > 20 {
+		t.Errorf("%d tries", n)
+	}
+}
+
 func c64ATurnThatAlwaysFails(t *testing.T, hubs NewHub) {
 	r := task.NewTaskRegistry()
 	must(t, errors.Join(r.AddOrchestratorN("other", other), r.AddActivityN("echo", echo)))

@@ -89,6 +89,7 @@ func TestC56TasksStartInOrder(t *testing.T)                    { onStores(t) }
 func TestC56TheSameDecisionsEachTime(t *testing.T)             { onStores(t) }
 func TestC63ADamagedInstanceStopsAlone(t *testing.T)           { onStores(t) }
 func TestC64AnInstanceWithoutItsStart(t *testing.T)            { onStores(t) }
+func TestC64AnActivityWithoutAResult(t *testing.T)             { onStores(t) }
 func TestC64ATurnThatAlwaysFails(t *testing.T)                 { onStores(t) }
 func TestC64ATurnThatCannotBeStored(t *testing.T)              { onStores(t) }
 func TestC64TextThatCannotBeStored(t *testing.T)               { onStores(t) }

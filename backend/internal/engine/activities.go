@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/perdure/perdure/api"
 	"github.com/perdure/perdure/backend"
@@ -238,7 +239,8 @@ func (e *Engine) giveBack(t *task) {
 	}
 }
 
-// AbandonActivityWorkItem offers the task again.
+// AbandonActivityWorkItem offers the task again: at once after its first attempt and
+// where it was not begun, later after a pause that grows each time.
 func (e *Engine) AbandonActivityWorkItem(_ context.Context, wi *backend.ActivityWorkItem) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -248,6 +250,19 @@ func (e *Engine) AbandonActivityWorkItem(_ context.Context, wi *backend.Activity
 	}
 	delete(e.running, wi.SequenceNumber)
 	t.item = nil
+	if wi.NotBegun() {
+		t.attempt--
+	} else if t.attempt > 1 {
+		t.since = e.now()
+		time.AfterFunc(min(time.Duration(t.attempt-1)*retryPause, maxRetryPause), func() {
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			if !e.closed && !t.over && !t.inst.gone {
+				e.offerTask(t)
+			}
+		})
+		return nil
+	}
 	e.offerTask(t)
 	return nil
 }
