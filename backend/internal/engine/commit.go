@@ -274,7 +274,8 @@ func (c *turnCommit) newRow(base *store.Instance, now int64) error {
 	}
 	c.row = &row
 	c.write = base.Status != row.Status || base.Due != row.Due || base.ExecutionID != row.ExecutionID ||
-		s.CustomStatus != nil || base.Stalled != "" || base.Attempts != 0
+		deref(base.CustomStatus) != deref(row.CustomStatus) || (base.CustomStatus == nil) != (row.CustomStatus == nil) ||
+		base.Stalled != "" || base.Attempts != 0
 	return nil
 }
 
