@@ -286,9 +286,14 @@ func (s *sim) run() error {
 	var err error
 	for left.Load() > 0 && err == nil {
 		<-time.After(time.Duration(5+s.r.IntN(10)) * time.Millisecond)
-		if s.st.Dead() || s.r.IntN(15) == 0 {
+		if s.st.Dead() || (!s.calm.Load() && s.r.IntN(15) == 0) {
 			err = s.crash()
 		}
+		s.mu.Lock()
+		if s.stats.Crashes >= 7 { // what is active in ten of them is taken for their cause, and fails
+			s.calm.Store(true)
+		}
+		s.mu.Unlock()
 	}
 	clients.Wait()
 	s.calm.Store(true)
