@@ -168,11 +168,11 @@ func (e *Engine) timerLoop(ctx context.Context) {
 			t.Reset(max(wait, 0))
 		}
 		e.mu.Unlock()
-		for _, key := range cold {
-			e.wakeCold(ctx, key)
-		}
 		if len(cold) > 0 {
-			continue
+			e.wakeAllCold(ctx, cold)
+			if ctx.Err() == nil {
+				continue
+			}
 		}
 		select {
 		case <-t.C:
@@ -210,25 +210,55 @@ func (e *Engine) wakeDue() (cold []int64) {
 	return cold
 }
 
-// wakeCold brings a parked instance into memory because its time has come.
-func (e *Engine) wakeCold(ctx context.Context, key int64) {
-	row, err := e.st.ByKey(ctx, key)
-	if errors.Is(err, store.ErrNotFound) || ctx.Err() != nil {
+// wakeAllCold wakes parked instances that are not in memory. Those that cannot
+// be read have another try, unless they are damaged.
+func (e *Engine) wakeAllCold(ctx context.Context, keys []int64) {
+	var again []int64
+	var first error
+	for n, key := range keys {
+		err := e.wakeCold(ctx, key)
+		if ctx.Err() != nil {
+			return // the next start finds them
+		}
+		if errors.Is(err, store.ErrCorrupt) {
+			e.log.Errorf("wake instance %d: %v", key, err)
+			continue
+		}
+		if err == nil {
+			continue
+		}
+		first = cmp.Or(first, err)
+		if again = append(again, key); len(again) == maxWakeErrors { // it is the store, not these
+			again = append(again, keys[n+1:]...)
+			break
+		}
+	}
+	if len(again) == 0 {
 		return
+	}
+	e.log.Errorf("wake %d instances, the first of them %d: %v", len(again), again[0], first)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, key := range again {
+		e.wakeAt(e.now()+retryPause.Microseconds(), key)
+	}
+}
+
+// maxWakeErrors is how many instances in a row of wake-ups may fail on their own.
+const maxWakeErrors = 3
+
+// wakeCold brings a parked instance into memory because its time has come.
+func (e *Engine) wakeCold(ctx context.Context, key int64) error {
+	row, err := e.st.ByKey(ctx, key)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
 	}
 	var i *instance
 	if err == nil && row.Unfinished && row.Stalled == "" {
 		i, err = e.pin(ctx, row.ID)
 	}
-	if err != nil {
-		e.log.Errorf("wake instance %d: %v", key, err)
-		e.mu.Lock()
-		e.wakeAt(e.now()+int64(retryPause/time.Microsecond), key)
-		e.mu.Unlock()
-		return
-	}
-	if i == nil {
-		return
+	if err != nil || i == nil {
+		return err
 	}
 	e.mu.Lock()
 	if i.key == key && i.row != nil && i.row.Unfinished {
@@ -241,6 +271,7 @@ func (e *Engine) wakeCold(ctx context.Context, key int64) {
 	}
 	e.mu.Unlock()
 	e.unpin(i)
+	return nil
 }
 
 // sleeps reports whether the instance is parked until a time.
