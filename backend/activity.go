@@ -63,7 +63,7 @@ func (p *activityProcessor) ProcessWorkItem(ctx context.Context, item WorkItem) 
 	}
 	err := p.execute(ctx, wi)
 	wi.unbegun = notBegun(err) || (err != nil && ctx.Err() != nil) // a shutdown is no fault of the activity
-	if err == nil || wi.unbegun || errors.Is(err, ErrWorkItemLockLost) || wi.Info().Attempt < maxActivityAttempts {
+	if err == nil || wi.unbegun || errors.Is(err, ErrWorkItemLockLost) || (wi.Info().Attempt < maxActivityAttempts && !hopeless(err)) {
 		return err
 	}
 	wi.Result = &HistoryEvent{

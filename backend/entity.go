@@ -120,11 +120,11 @@ func (p *entityProcessor) ProcessWorkItem(ctx context.Context, item WorkItem) (e
 	}
 	var final *finalFailure
 	switch {
-	case errors.As(err, &final):
+	case errors.As(err, &final), hopeless(err) && len(wi.Operations) > 1:
 		if len(wi.Operations) > 1 {
 			return err // each is tried alone, so that no other fails with the bad one
 		}
-	case ctx.Err() == nil && !wi.unbegun && wi.RetryCount+1 >= maxTurnAttempts:
+	case ctx.Err() == nil && !wi.unbegun && (wi.RetryCount+1 >= maxTurnAttempts || hopeless(err)):
 		final = &finalFailure{&protos.TaskFailureDetails{
 			ErrorType:      "EntityPoisoned",
 			ErrorMessage:   fmt.Sprintf("the batch failed %d times, the last time with: %v", wi.RetryCount+1, err),

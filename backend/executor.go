@@ -98,7 +98,7 @@ func IsDurableTaskGrpcRequest(fullMethodName string) bool {
 func (e *grpcExecutor) ExecuteOrchestrator(
 	ctx context.Context, iid api.InstanceID, oldEvents, newEvents []*protos.HistoryEvent,
 ) (*ExecutionResults, error) {
-	r, _, err := e.turn(ctx, iid, oldEvents, newEvents, sidecar.Turned{},
+	r, _, err := e.turn(ctx, iid, oldEvents, newEvents, sidecar.Turned{}, 0,
 		last(oldEvents, newEvents, (*HistoryEvent).GetExecutionStarted),
 		last(oldEvents, newEvents, func(e *HistoryEvent) *protos.OrchestrationTraceContext {
 			return e.GetOrchestratorStarted().GetOrchestrationTraceContext()
@@ -115,7 +115,7 @@ func (e *grpcExecutor) ExecuteTurn(ctx context.Context, s *OrchestrationRuntimeS
 		before = kept.Turned
 	}
 	s.Release()
-	r, by, err := e.turn(ctx, s.instanceID, s.oldEvents, s.newEvents, before, s.StartEvent(), s.traceContext)
+	r, by, err := e.turn(ctx, s.instanceID, s.oldEvents, s.newEvents, before, s.tries, s.StartEvent(), s.traceContext)
 	if err == nil && by.Kept() {
 		s.SetContinuation(&remoteContinuation{by, e})
 	}
@@ -132,7 +132,7 @@ type remoteContinuation struct {
 func (*remoteContinuation) Stop() {}
 
 func (e *grpcExecutor) turn(
-	ctx context.Context, iid api.InstanceID, old, newer []*HistoryEvent, before sidecar.Turned,
+	ctx context.Context, iid api.InstanceID, old, newer []*HistoryEvent, before sidecar.Turned, tries int,
 	start *protos.ExecutionStartedEvent, span *protos.OrchestrationTraceContext,
 ) (*ExecutionResults, sidecar.Turned, error) {
 	r, by, err := e.work.Orchestrator(ctx, start.GetName(), start.GetVersion().GetValue(), &protos.OrchestratorRequest{
@@ -143,7 +143,7 @@ func (e *grpcExecutor) turn(
 		// .NET refuses entity calls without the parameters, and fails without the window.
 		EntityParameters:          &protos.OrchestratorEntityParameters{EntityMessageReorderWindow: durationpb.New(0)},
 		OrchestrationTraceContext: span,
-	}, before)
+	}, before, tries)
 	if err != nil {
 		return nil, by, e.oversize.remember(iid, err)
 	}
@@ -182,7 +182,7 @@ func (e *grpcExecutor) ExecuteActivity(
 		},
 		TaskId:             event.GetEventId(),
 		ParentTraceContext: task.GetParentTraceContext(),
-	})
+	}, max(int(info.Attempt)-1, 0))
 	if err != nil {
 		return nil, err
 	}

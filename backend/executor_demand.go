@@ -37,6 +37,12 @@ func selectWorkItem[T any](
 // notBegun reports whether err says that a work item was not begun, so that it counts as no attempt.
 func notBegun(err error) bool { return errors.Is(err, sidecar.ErrNotBegun) }
 
+// workerLost reports whether err says that a worker went away with the item.
+func workerLost(err error) bool { return errors.Is(err, sidecar.ErrWorkerLost) }
+
+// hopeless reports whether err says that another try would be of no use.
+func hopeless(err error) bool { return errors.Is(err, sidecar.ErrConvicted) }
+
 // maxOversize bounds how many stalled instances are remembered; the others go on after a restart.
 const maxOversize = 100_000
 

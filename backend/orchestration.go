@@ -87,6 +87,7 @@ func (p *orchestrationProcessor) ProcessWorkItem(ctx context.Context, item WorkI
 		}
 		wi.State = state
 	}
+	wi.State.tries = int(wi.RetryCount)
 	now := timeIn(p.be)
 	if !p.addEvents(wi, now) {
 		return nil // nothing to run, but the messages are consumed
@@ -104,7 +105,7 @@ func (p *orchestrationProcessor) ProcessWorkItem(ctx context.Context, item WorkI
 			return fmt.Errorf("%w: %s is stalled", ErrWorkItemLockLost, wi.InstanceID)
 		}
 	}
-	if err != nil && ctx.Err() == nil && !wi.unbegun && wi.RetryCount+1 >= maxTurnAttempts {
+	if err != nil && ctx.Err() == nil && !wi.unbegun && (wi.RetryCount+1 >= maxTurnAttempts || hopeless(err)) {
 		p.log.Errorf("%s: failed after %d attempts: %v", wi.InstanceID, wi.RetryCount+1, err)
 		return p.fail(wi, "OrchestrationPoisoned", fmt.Sprintf("the turn failed %d times, the last time with: %v", wi.RetryCount+1, err))
 	}

@@ -47,6 +47,7 @@ type OrchestrationRuntimeState struct {
 	generation int  // how often this value continued as new
 	unexecuted bool // the events of this execution have not been executed yet
 	recurse    bool // the turn terminated the instance with its descendants
+	tries      int  // how often the turn was tried before
 	entities   entityLedger
 
 	traceContext *protos.OrchestrationTraceContext // what the worker last said of its span

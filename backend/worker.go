@@ -269,7 +269,7 @@ func (w *taskWorker) handle(ctx context.Context, wi WorkItem) {
 		w.abandon(ctx, wi)
 		return
 	default:
-		if ctx.Err() == nil {
+		if ctx.Err() == nil && !workerLost(err) { // a worker may have had thousands of items
 			w.log.Errorf("%s: %s: %v", w.p.Name(), wi.Description(), err)
 		}
 		w.abandon(ctx, wi)

@@ -90,6 +90,8 @@ func (d *Dispatcher) unhosted(it *item) error {
 	switch {
 	case hosted:
 		return &OversizeError{Name: it.name, Bytes: it.size, Limit: d.opts.MaxMessage}
+	case d.demand[it.key.kind].used && it.lost:
+		return ErrWorkerLost
 	case d.demand[it.key.kind].used:
 		return ErrNotBegun
 	}

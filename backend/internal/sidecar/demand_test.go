@@ -62,9 +62,9 @@ func TestUnhostedIsGivenBack(t *testing.T) {
 		begun, queued := turn(d, "1", "a", ""), turn(d, "2", "a", "")
 		w.stop()
 		synctest.Wait()
-		for _, c := range []*call{begun, queued} {
-			if !c.done || !errors.Is(c.err, ErrNotBegun) {
-				t.Errorf("it ended: %v, with %v", c.done, c.err)
+		for c, want := range map[*call]error{begun: ErrWorkerLost, queued: ErrNotBegun} {
+			if !c.done || !errors.Is(c.err, want) {
+				t.Errorf("it ended: %v, with %v, want %v", c.done, c.err, want)
 			}
 		}
 		if c := turn(d, "3", "a", ""); !c.done || !errors.Is(c.err, ErrNotBegun) {
@@ -84,14 +84,14 @@ func TestLongHistory(t *testing.T) {
 			}}},
 		}
 		plain := connect(d, &protos.GetWorkItemsRequest{}, nil)
-		_, _, err := d.Orchestrator(t.Context(), "a", "", long, Turned{})
+		_, _, err := d.Orchestrator(t.Context(), "a", "", long, Turned{}, 0)
 		if oversize := (*OversizeError)(nil); !errors.As(err, &oversize) || oversize.Limit != 1000 || oversize.Bytes <= 1000 {
 			t.Errorf("for workers that cannot stream: %v", err)
 		}
 		streams := connect(d, &protos.GetWorkItemsRequest{
 			Capabilities: []protos.WorkerCapability{99, protos.WorkerCapability_WORKER_CAPABILITY_HISTORY_STREAMING},
 		}, nil)
-		go func() { _, _, _ = d.Orchestrator(t.Context(), "a", "", long, Turned{}) }()
+		go func() { _, _, _ = d.Orchestrator(t.Context(), "a", "", long, Turned{}, 0) }()
 		synctest.Wait()
 		if len(plain.items()) != 0 || len(streams.items()) != 1 {
 			t.Fatalf("%d to the plain worker, %d to the other", len(plain.items()), len(streams.items()))

@@ -93,13 +93,14 @@ func (t Turned) Kept() bool { return t.stream != nil }
 // Orchestrator has a worker run a turn, if it can the one that executed the turn
 // before and keeps the orchestrator. It returns ctx.Err() where ctx ends first,
 // ErrNotBegun after Drain, and where nobody hosts the item if Demand is used.
-// An OversizeError says that those who host it cannot take so large a message.
+// An OversizeError says that those who host it cannot take so large a message, and
+// ErrWorkerLost that the worker went away; tries is how often that was so before.
 func (d *Dispatcher) Orchestrator(
-	ctx context.Context, name, version string, req *protos.OrchestratorRequest, before Turned,
+	ctx context.Context, name, version string, req *protos.OrchestratorRequest, before Turned, tries int,
 ) (*protos.OrchestratorResponse, Turned, error) {
 	a := d.do(ctx, &item{
 		key:  key{kind: orchestration, instance: req.GetInstanceId()},
-		name: name, version: version, orchestrator: req, before: before,
+		name: name, version: version, orchestrator: req, before: before, losses: tries,
 	})
 	if a.err != nil {
 		return nil, Turned{}, a.err
@@ -110,11 +111,11 @@ func (d *Dispatcher) Orchestrator(
 // Activity has a worker run an activity; version is what version filters
 // compare. It returns what Orchestrator returns.
 func (d *Dispatcher) Activity(
-	ctx context.Context, version string, req *protos.ActivityRequest,
+	ctx context.Context, version string, req *protos.ActivityRequest, tries int,
 ) (*protos.ActivityResponse, error) {
 	a := d.do(ctx, &item{
 		key:  key{activity, req.GetOrchestrationInstance().GetInstanceId(), req.GetTaskId()},
-		name: req.GetName(), version: version, activity: req,
+		name: req.GetName(), version: version, activity: req, losses: tries,
 	})
 	if a.err != nil {
 		return nil, a.err
@@ -314,6 +315,7 @@ func (d *Dispatcher) assign(it *item, s *stream) offer {
 	d.tokens[it.token] = it
 	s.items[it] = struct{}{}
 	s.count[it.key.kind]++
+	d.try(s, it)
 	it.stopTimer()
 	lease := d.opts.TurnLease
 	if it.key.kind == activity {
@@ -352,6 +354,9 @@ func (d *Dispatcher) release(it *item) {
 		d.demand[k].grow()
 	}
 	s.count[k]--
+	if s.trying == it {
+		s.trying = nil
+	}
 	it.owner, it.token, it.parts, it.nextPart = nil, "", nil, 0
 	it.stopTimer()
 }

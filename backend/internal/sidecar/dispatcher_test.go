@@ -66,7 +66,7 @@ func turn(d *Dispatcher, id, name, version string) *call {
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &call{stop: cancel}
 	go func() {
-		c.turn, c.by, c.err = d.Orchestrator(ctx, name, version, &protos.OrchestratorRequest{InstanceId: id}, Turned{})
+		c.turn, c.by, c.err = d.Orchestrator(ctx, name, version, &protos.OrchestratorRequest{InstanceId: id}, Turned{}, 0)
 		c.done = true
 	}()
 	synctest.Wait()
@@ -79,7 +79,7 @@ func act(d *Dispatcher, id string, task int32, name string) *call {
 	go func() {
 		c.act, c.err = d.Activity(ctx, "", &protos.ActivityRequest{
 			Name: name, TaskId: task, OrchestrationInstance: &protos.OrchestrationInstance{InstanceId: id},
-		})
+		}, 0)
 		c.done = true
 	}()
 	synctest.Wait()

@@ -41,6 +41,8 @@ type item struct {
 	token    string    // of the current offer
 	avoid    map[*stream]bool
 	abandons int
+	losses   int         // how many workers went away with it
+	lost     bool        // one of them since it was handed to the dispatcher
 	timer    *time.Timer // ends the lease while offered, the rest while queued
 	timerGen uint64
 	size     int                          // of the whole request in bytes; 0 while nobody asked

@@ -34,7 +34,7 @@ func TestTurnsWaitForTheirKeeper(t *testing.T) {
 			go func() {
 				c.turn, c.by, c.err = d.Orchestrator(t.Context(), "o", "", &protos.OrchestratorRequest{
 					InstanceId: id, PastEvents: []*protos.HistoryEvent{{EventId: 1}},
-				}, before)
+				}, before, 0)
 				c.done = true
 			}()
 			synctest.Wait()

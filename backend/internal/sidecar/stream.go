@@ -27,11 +27,12 @@ type stream struct {
 	stuck      chan struct{} // closed where the worker does not read what it is sent
 	who        api.Worker    // without what changes
 
-	count [kinds]int
-	items map[*item]struct{}
-	late  int // offers whose lease ended: this worker may not be alive
-	idle  bool
-	gone  bool // it takes nothing any more
+	count  [kinds]int
+	items  map[*item]struct{}
+	trying *item // a suspect, for a while
+	late   int   // offers whose lease ended: this worker may not be alive
+	idle   bool
+	gone   bool // it takes nothing any more
 }
 
 func newStream(req *protos.GetWorkItemsRequest) *stream {
@@ -73,7 +74,7 @@ func addFilter(to map[string][]string, name string, versions []string) {
 // accepts reports whether the stream takes the item now.
 func (s *stream) accepts(it *item) bool {
 	k := it.key.kind
-	return !it.avoid[s] && s.credit(k) && s.fits(it) && s.hosts(k, it.name, it.version)
+	return !it.avoid[s] && !(it.suspect() && s.trying != nil) && s.credit(k) && s.fits(it) && s.hosts(k, it.name, it.version)
 }
 
 func (s *stream) credit(k kind) bool { return s.limit[k] == 0 || s.count[k] < s.limit[k] }
@@ -193,12 +194,17 @@ func (d *Dispatcher) leave(s *stream) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.streams = slices.DeleteFunc(d.streams, func(o *stream) bool { return o == s })
+	ended := d.ended(s)
 	s.finish() // a sender that was stuck may still be at it
 	s.gone = true
 	for it := range s.items {
 		d.release(it)
 		it.avoid = nil // the timer that would clear it stopped when this stream took the item
-		d.offer(it)
+		if ended {
+			d.offer(it)
+		} else {
+			d.lost(it)
+		}
 	}
 	d.letGo(s)
 	for _, it := range slices.Clone(d.queue) {
