@@ -302,6 +302,7 @@ func (e *Engine) shut() bool {
 		i.gone = true
 		if i.state != nil && (i.turn == nil || i.turn.item == nil) { // else the turn's worker has it
 			states = append(states, i.state)
+			i.state = nil // a batch under way finds nothing to evict here
 		}
 		msgs := i.inbox
 		if i.turn != nil {
