@@ -78,16 +78,16 @@ type instance struct {
 	inbox  []*message
 	turn   *turn
 	tasks  map[int32]*task
-	timers []timer // open ones, a heap by due time
-	ready  bool    // in the ready queue
-	queued int64   // since when
-	again  bool    // wants a turn without any message
-	check  bool    // its timers must be looked at, once its history is read
-	kept   []*task // detached ones
-	unread []int64 // seqs of inbox records that are not in memory, as it was set aside
-	ending bool    // a terminate ends it without its history
-	rest   int64   // no turn before this time (its start, or the end of a retry delay), in µs; a terminate does not wait for it
-	pause  int64   // no turn before this time at all: a commit failed
+	timers []timer    // open ones, a heap by due time
+	ready  bool       // in the ready queue
+	queued int64      // since when
+	again  bool       // wants a turn without any message
+	check  bool       // its timers must be looked at, once its history is read
+	kept   []*task    // detached ones
+	unread []*message // what it does not read as it was set aside; an end consumes their records
+	ending bool       // a terminate ends it without its history
+	rest   int64      // no turn before this time (its start, or the end of a retry delay), in µs; a terminate does not wait for it
+	pause  int64      // no turn before this time at all: a commit failed
 	retry  int32
 	armed  int64         // the engine's heap has it with this due time or an earlier one; 0: perhaps not
 	spot   *list.Element // in the idle list
@@ -273,7 +273,7 @@ func (e *Engine) revive(i *instance, row *store.Instance, f found) {
 		ev, err := backend.UnmarshalHistoryEvent(r.Event)
 		if err != nil {
 			for _, r := range f.inbox {
-				i.unread = append(i.unread, r.Seq)
+				i.unread = append(i.unread, &message{state: durable, seq: r.Seq})
 			}
 			e.setAside(i, fmt.Errorf("inbox record %d: %w", r.Seq, err))
 			return

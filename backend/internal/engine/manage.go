@@ -175,8 +175,8 @@ func (e *Engine) forceTerminate(ctx context.Context, id api.InstanceID, output *
 			for _, t := range i.kept {
 				b.consume(t.detached)
 			}
-			for _, seq := range i.unread {
-				b.consume(seq)
+			for _, m := range i.unread {
+				b.consume(m.seq)
 			}
 			if i.turn != nil {
 				for _, m := range i.turn.msgs {

@@ -64,14 +64,11 @@ func (e *Engine) setAside(i *instance, why error) {
 	i.ready, i.again = false, false
 	var terminate *message
 	for _, m := range i.inbox {
-		if m.seq != 0 {
-			i.unread = append(i.unread, m.seq)
-		}
 		if terminate == nil && m.event.GetExecutionTerminated() != nil {
 			terminate = m
 		}
 	}
-	i.inbox = nil
+	i.unread, i.inbox = append(i.unread, i.inbox...), nil // those without a record may be getting one just now
 	if i.row == nil || i.finished() {
 		return
 	}
