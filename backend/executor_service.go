@@ -115,7 +115,7 @@ func (s *grpcService) StartInstance(
 	if err := s.prepareStart(req); err != nil {
 		return nil, statusError(fmt.Errorf("start orchestration %q as %q: %w", req.GetName(), req.GetInstanceId(), err))
 	}
-	if err := startInstance(ctx, s.be, req); err != nil {
+	if err := startInstance(ofCall(ctx), s.be, req); err != nil {
 		return nil, statusError(err)
 	}
 	return &protos.CreateInstanceResponse{InstanceId: req.GetInstanceId()}, nil

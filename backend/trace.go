@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -10,6 +11,8 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/perdure/perdure/api"
@@ -20,7 +23,9 @@ import (
 // outcome, and each orchestration has one from its start to its end. They belong to
 // the trace of whoever started the orchestration, beside the spans of the SDKs: what
 // those say of parents is passed on as it is. A start that says nothing joins the
-// trace of the call that it came with; what belongs to no trace has no span.
+// trace of the call that it came with; what belongs to no trace has no span. Where
+// nobody takes spans, none is made, and items cost no allocation for it; the parents
+// are still passed on to those who may.
 
 const scope = "github.com/perdure/perdure/backend"
 
@@ -29,11 +34,52 @@ func WithTracerProvider(p trace.TracerProvider) NewTaskWorkerOptions {
 	return func(o *WorkerOptions) { o.Tracer = p }
 }
 
-func tracerOf(p trace.TracerProvider) trace.Tracer {
-	if p == nil {
-		p = otel.GetTracerProvider()
+// tracing makes the spans of work items.
+type tracing struct {
+	trace.Tracer      // nil where p takes no span
+	global       bool // the tracer is that of whatever the program sets as OpenTelemetry's provider
+}
+
+func tracingBy(p trace.TracerProvider) tracing {
+	if _, ok := p.(noop.TracerProvider); ok {
+		return tracing{}
 	}
-	return p.Tracer(scope)
+	if p == nil {
+		return tracing{otel.GetTracerProvider().Tracer(scope), true}
+	}
+	return tracing{p.Tracer(scope), false}
+}
+
+// wanted says whether somebody takes spans; a program may set its provider after it made the worker.
+func (t tracing) wanted() bool {
+	return t.Tracer != nil && (!t.global || otel.GetTracerProvider() != unset)
+}
+
+// unset is OpenTelemetry's provider as long as no program has set one: it only stands
+// in for one to come. Nil where a provider was set before this package was initialised.
+var unset = standIn(otel.GetTracerProvider())
+
+func standIn(p trace.TracerProvider) trace.TracerProvider {
+	if fmt.Sprintf("%T", p) != "*global.tracerProvider" {
+		return nil
+	}
+	return p
+}
+
+// ofCall returns a context that has the trace which the gRPC call of ctx names, where
+// the server has made no span of the call.
+func ofCall(ctx context.Context) context.Context {
+	if trace.SpanContextFromContext(ctx).IsValid() {
+		return ctx
+	}
+	parent := metadata.ValueFromIncomingContext(ctx, "traceparent")
+	if len(parent) == 0 {
+		return ctx
+	}
+	state := metadata.ValueFromIncomingContext(ctx, "tracestate")
+	return withTraceContext(ctx, &protos.TraceContext{
+		TraceParent: parent[0], TraceState: wrapperspb.String(strings.Join(state, ",")),
+	})
 }
 
 // traceContext is the span of ctx in the form of the protocol; nil where it has none that is sampled.
@@ -123,7 +169,7 @@ type finished struct {
 
 // trace begins the span of an item that belongs to a trace.
 func (w *taskWorker) trace(ctx context.Context, o origin) (context.Context, *tracedItem) {
-	if o.parent.GetTraceParent() == "" {
+	if o.parent.GetTraceParent() == "" || !w.tracing.wanted() {
 		return ctx, nil
 	}
 	parent := withTraceContext(ctx, o.parent)
@@ -134,12 +180,12 @@ func (w *taskWorker) trace(ctx context.Context, o origin) (context.Context, *tra
 	if o.kind != OrchestrationWork {
 		name = string(o.kind) + " "
 	}
-	inner, span := w.tracer.Start(parent, name+o.name, trace.WithSpanKind(trace.SpanKindInternal))
+	inner, span := w.tracing.Start(parent, name+o.name, trace.WithSpanKind(trace.SpanKindInternal))
 	if !span.IsRecording() {
 		return ctx, nil
 	}
 	span.SetAttributes(o.attributes()...)
-	return inner, &tracedItem{Span: span, tracer: w.tracer, ctx: parent, origin: o}
+	return inner, &tracedItem{Span: span, tracer: w.tracing, ctx: parent, origin: o}
 }
 
 func (o origin) attributes() []attribute.KeyValue {

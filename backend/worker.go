@@ -74,11 +74,11 @@ const (
 )
 
 type taskWorker struct {
-	p      TaskProcessor
-	log    Logger
-	meter  Meter
-	tracer trace.Tracer
-	max    int
+	p       TaskProcessor
+	log     Logger
+	meter   Meter
+	tracing tracing
+	max     int
 
 	slots chan struct{} // one token per item in process
 
@@ -106,7 +106,7 @@ func newTaskWorker(p TaskProcessor, logger Logger, opts ...NewTaskWorkerOptions)
 		f(o)
 	}
 	n := int(max(o.MaxParallelWorkItems, 1))
-	w := &taskWorker{p: p, log: logger, meter: o.Meter, tracer: tracerOf(o.Tracer), max: n, slots: make(chan struct{}, n)}
+	w := &taskWorker{p: p, log: logger, meter: o.Meter, tracing: tracingBy(o.Tracer), max: n, slots: make(chan struct{}, n)}
 	w.workCtx, w.cancel = context.WithCancel(context.Background())
 	return w
 }

@@ -187,11 +187,14 @@ func (s *Server) newGRPC() *grpc.Server {
 		// Peers may ask as often as they like: SDKs, and the proxies before them, differ.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 100 * time.Millisecond, PermitWithoutStream: true}),
 		grpc.InTapHandle(s.guard.admit),
-		grpc.StatsHandler(otelgrpc.NewServerHandler(
-			otelgrpc.WithTracerProvider(s.opts.Tracer), otelgrpc.WithPropagators(propagation.TraceContext{}), otelgrpc.WithFilter(isTraced),
-		)),
 		grpc.ChainUnaryInterceptor(s.stats.calls.UnaryServerInterceptor(), s.audit.unary),
 		grpc.ChainStreamInterceptor(s.stats.calls.StreamServerInterceptor()),
+	}
+	// Where nobody takes spans a call costs nothing for them; what its caller says of its trace is read all the same.
+	if _, nobody := s.opts.Tracer.(noop.TracerProvider); !nobody {
+		opts = append(opts, grpc.StatsHandler(otelgrpc.NewServerHandler(
+			otelgrpc.WithTracerProvider(s.opts.Tracer), otelgrpc.WithPropagators(propagation.TraceContext{}), otelgrpc.WithFilter(isTraced),
+		)))
 	}
 	if c := s.guard.tls(tls.RequireAndVerifyClientCert); c != nil {
 		opts = append(opts, grpc.Creds(credentials.NewTLS(c)))

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -102,5 +103,31 @@ func TestSpansJoinTheTraceOfTheCall(t *testing.T) {
 	}
 	if diff := cmp.Diff(calls, turns); diff != "" {
 		t.Errorf("the parents of the turns are not the calls: -calls +turns\n%s", diff)
+	}
+}
+
+// TestTheTraceOfTheCallIsPassedOn though this server takes no spans: its workers may.
+func TestTheTraceOfTheCallIsPassedOn(t *testing.T) {
+	b := start(t, "", Options{})
+	seen := make(chan *protos.TraceContext, 1)
+	w := fullWorker()
+	w.activities["tell"] = func(r *protos.ActivityRequest) (string, *protos.TaskFailureDetails) {
+		seen <- r.GetParentTraceContext()
+		return "1", nil
+	}
+	w.scripts["flow"] = steps(`1`, call("tell"))
+	b.work(t, w, nil)
+	const parent = "00-" + clientTrace + "-" + clientSpan + "-01"
+	ctx := metadata.AppendToOutgoingContext(t.Context(), "traceparent", parent, "tracestate", "a=1", "tracestate", "b=2")
+	for _, c := range []struct {
+		ctx           context.Context
+		parent, state string
+	}{{ctx, parent, "a=1,b=2"}, {t.Context(), "", ""}} {
+		if _, err := b.client.StartInstance(c.ctx, &protos.CreateInstanceRequest{Name: "flow"}); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-seen; got.GetTraceParent() != c.parent || got.GetTraceState().GetValue() != c.state {
+			t.Errorf("the activity's parent is %v, want %s %s", got, c.parent, c.state)
+		}
 	}
 }
