@@ -49,7 +49,9 @@ func WithWorkItemLeases(turn, activity time.Duration) grpcExecutorOptions {
 
 // WithMaxWorkItemSize sets the largest message, in bytes, that every worker
 // accepts (default 4 MiB, that of gRPC). A longer history is left to workers that
-// can stream it; an instance whose workers cannot is stalled.
+// can stream it or accept more, as those for JavaScript do, and others that say so in
+// the metadata "perdure-worker-message", in bytes; an instance whose workers cannot is stalled.
+// The server must be able to send what they accept, up to 64 MiB.
 func WithMaxWorkItemSize(bytes int) grpcExecutorOptions {
 	return func(e *grpcExecutor) {
 		e.options.MaxMessage = max(bytes-(4<<20-sidecar.DefaultMaxMessage), 1)

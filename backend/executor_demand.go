@@ -46,10 +46,11 @@ func hopeless(err error) bool { return errors.Is(err, sidecar.ErrConvicted) }
 // maxOversize bounds how many stalled instances are remembered; the others go on after a restart.
 const maxOversize = 100_000
 
-// oversize remembers the instances that were stalled because no worker could take their history.
+// oversize remembers the instances that were stalled because no worker could take
+// their history, and how large a message that makes.
 type oversize struct {
 	mu  sync.Mutex
-	ids map[api.InstanceID]struct{}
+	ids map[api.InstanceID]int
 }
 
 // remember keeps the id where err is an OversizeError, and returns err as the reason for a stall.
@@ -61,19 +62,24 @@ func (o *oversize) remember(id api.InstanceID, err error) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.ids == nil {
-		o.ids = map[api.InstanceID]struct{}{}
+		o.ids = map[api.InstanceID]int{}
 	}
 	if len(o.ids) < maxOversize {
-		o.ids[id] = struct{}{}
+		o.ids[id] = tooLarge.Bytes
 	}
 	return &stallError{err}
 }
 
-func (o *oversize) take() map[api.InstanceID]struct{} {
+// take forgets those of up to so many bytes, and returns them.
+func (o *oversize) take(bytes int) (ids []api.InstanceID) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	ids := o.ids
-	o.ids = nil
+	for id, n := range o.ids {
+		if n <= bytes {
+			ids = append(ids, id)
+			delete(o.ids, id)
+		}
+	}
 	return ids
 }
 
@@ -82,13 +88,13 @@ type stallError struct{ error }
 
 func (e *stallError) Unwrap() error { return e.error }
 
-// revive lets the instances go on that wait for a worker that can stream histories.
+// revive lets the instances go on that wait for a worker that can take as much as this one.
 func (e *grpcExecutor) revive(ctx context.Context, req *protos.GetWorkItemsRequest) {
 	st, ok := e.be.(InstanceStaller)
-	if !ok || !sidecar.StreamsHistory(req) {
+	if !ok {
 		return
 	}
-	for id := range e.oversize.take() {
+	for _, id := range e.oversize.take(e.work.Reach(ctx, req)) {
 		if err := st.ReviveInstance(ctx, id); err != nil && !errors.Is(err, api.ErrInstanceNotFound) {
 			e.log.Warnf("%s stays stalled: %v", id, err)
 		}

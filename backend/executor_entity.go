@@ -11,6 +11,7 @@ import (
 
 	"github.com/perdure/perdure/api"
 	"github.com/perdure/perdure/api/protos"
+	"github.com/perdure/perdure/backend/internal/sidecar"
 )
 
 var _ EntityExecutor = (*grpcExecutor)(nil)
@@ -22,17 +23,32 @@ func (e *grpcExecutor) ExecuteEntity(ctx context.Context, req *protos.EntityRequ
 	if err != nil {
 		return nil, err
 	}
-	if n, limit := proto.Size(req), e.work.MaxMessage(); n > limit {
-		err := fmt.Errorf("%s: its state of %d bytes and %d operation(s) make a message of %d bytes, the limit is %d",
-			id, len(req.GetEntityState().GetValue()), len(req.GetOperationRequests()), n, limit)
-		if len(req.GetOperationRequests()) > 1 {
-			return nil, err // they are handed out one at a time then
-		}
+	req.OperationRequests = e.asFits(req)
+	r, err := e.work.Entity(ctx, id.Name, req)
+	var tooLarge *sidecar.OversizeError
+	if errors.As(err, &tooLarge) && len(req.GetOperationRequests()) == 1 {
 		return &protos.EntityBatchResult{FailureDetails: &protos.TaskFailureDetails{
-			ErrorType: "MessageTooLarge", ErrorMessage: err.Error(), IsNonRetriable: true,
+			ErrorType: "MessageTooLarge", IsNonRetriable: true,
+			ErrorMessage: fmt.Sprintf("%s, its state of %d bytes and one operation: %v", id, len(req.GetEntityState().GetValue()), err),
 		}}, nil
 	}
-	return e.work.Entity(ctx, id.Name, req)
+	return r, err
+}
+
+// asFits are as many of the first operations as make a message that every worker
+// takes, and one at least: the others stay where they are.
+func (e *grpcExecutor) asFits(req *protos.EntityRequest) []*protos.HistoryEvent {
+	const frame = 8 // of an operation within the request
+	ops := req.GetOperationRequests()
+	size := proto.Size(&protos.EntityRequest{
+		InstanceId: req.GetInstanceId(), ExecutionId: req.GetExecutionId(), EntityState: req.GetEntityState(),
+	})
+	for n, op := range ops {
+		if size += proto.Size(op) + frame; n > 0 && size > e.work.MaxMessage() {
+			return ops[:n]
+		}
+	}
+	return ops
 }
 
 func (s *grpcService) CompleteEntityTask(

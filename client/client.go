@@ -21,6 +21,9 @@ import (
 // maxMessage is the largest message that the client accepts, in bytes.
 const maxMessage = 1 << 30
 
+// messageKey is the metadata in which a worker tells the server so.
+const messageKey = "perdure-worker-message"
+
 var anySize = grpc.MaxCallRecvMsgSize(maxMessage)
 
 // TaskHubGrpcClient is a client of a task hub that is served over gRPC. Its

@@ -3,10 +3,12 @@ package client
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/perdure/perdure/api/protos"
@@ -43,7 +45,8 @@ func (l *listener) connect(ctx context.Context) (*stream, error) {
 		return nil, err
 	}
 	streamCtx, end := context.WithCancel(context.WithoutCancel(ctx))
-	items, err := l.client.hub.GetWorkItems(streamCtx, l.request, anySize)
+	items, err := l.client.hub.GetWorkItems(
+		metadata.AppendToOutgoingContext(streamCtx, messageKey, strconv.Itoa(maxMessage)), l.request, anySize)
 	if err != nil {
 		end()
 		return nil, err

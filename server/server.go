@@ -40,7 +40,7 @@ type Options struct {
 	// MaxMessage is the largest message that is accepted, in bytes (default 64 MiB).
 	MaxMessage int
 	// MaxWorkItem is the largest message, in bytes, that all workers accept (default
-	// 4 MiB, that of gRPC). Longer histories are for workers that stream them.
+	// 4 MiB, that of gRPC). Longer histories are for workers that accept more or stream them.
 	MaxWorkItem int
 	// ActivityTimeout is after how long an activity without an answer is given
 	// to a worker again, though the one that has it is connected (default: never).
@@ -68,6 +68,9 @@ type Options struct {
 	keepaliveTime, keepaliveTimeout time.Duration
 	retentionEvery                  time.Duration
 }
+
+// largestWorkItem is what workers are sent that accept any size.
+const largestWorkItem = 64 << 20
 
 // maxOpenItems bounds how many turns and how many activities wait for a remote worker at a time.
 const maxOpenItems = 1 << 16
@@ -182,7 +185,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 func (s *Server) newGRPC() *grpc.Server {
 	opts := []grpc.ServerOption{
-		grpc.MaxRecvMsgSize(s.opts.MaxMessage), grpc.MaxSendMsgSize(s.opts.MaxMessage),
+		grpc.MaxRecvMsgSize(s.opts.MaxMessage), grpc.MaxSendMsgSize(max(s.opts.MaxMessage, largestWorkItem)),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: s.opts.keepaliveTime, Timeout: s.opts.keepaliveTimeout}),
 		// Peers may ask as often as they like: SDKs, and the proxies before them, differ.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 100 * time.Millisecond, PermitWithoutStream: true}),

@@ -36,7 +36,9 @@ type wireWorker struct {
 // work connects a worker until the test ends.
 func (b *bench) work(t *testing.T, w *wireWorker, req *protos.GetWorkItemsRequest) *wireWorker {
 	t.Helper()
-	w.client = b.client
+	if w.client == nil {
+		w.client = b.client
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	w.stop = func() {
 		cancel()
@@ -46,7 +48,7 @@ func (b *bench) work(t *testing.T, w *wireWorker, req *protos.GetWorkItemsReques
 	if req == nil {
 		req = &protos.GetWorkItemsRequest{}
 	}
-	stream, err := b.client.GetWorkItems(ctx, req)
+	stream, err := w.client.GetWorkItems(ctx, req)
 	if err != nil {
 		t.Fatal(err)
 	}

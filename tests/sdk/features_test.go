@@ -53,6 +53,7 @@ var features = []feature{
 	{"entity_lock_of_the_terminated", []string{"java"}},
 	{"large_payloads", nil},
 	{"history_beyond_a_message", nil},
+	{"worker_that_accepts_more", []string{"javascript"}},
 	{"scheduled_tasks", []string{"java", "javascript"}},
 	{"versions", []string{"java"}},
 	{"version_matching", []string{"java"}},

@@ -2,7 +2,6 @@ package sidecar
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/perdure/perdure/api/protos"
 )
@@ -65,31 +64,21 @@ func (c *demand) grow() {
 	}
 }
 
-// OversizeError says that no connected worker that hosts the item can take it.
-type OversizeError struct {
-	Name         string
-	Bytes, Limit int
-}
-
-func (e *OversizeError) Error() string {
-	return fmt.Sprintf("the history of orchestration %q makes a message of %d bytes, workers take %d, "+
-		"and none that hosts it can stream a history", e.Name, e.Bytes, e.Limit)
-}
-
 // unhosted says why no connected worker will ever take the item; nil where one
 // may, or where it waits for whoever comes.
 func (d *Dispatcher) unhosted(it *item) error {
-	hosted := false
+	limit := 0
 	for _, s := range d.streams {
 		if s.hosts(it.key.kind, it.name, it.version) {
-			if hosted = true; s.fits(it) {
+			if s.fits(it) {
 				return nil
 			}
+			limit = max(limit, s.maxMessage)
 		}
 	}
 	switch {
-	case hosted:
-		return &OversizeError{Name: it.name, Bytes: it.size, Limit: d.opts.MaxMessage}
+	case limit > 0:
+		return oversize(it, limit)
 	case d.demand[it.key.kind].used && it.lost:
 		return ErrWorkerLost
 	case d.demand[it.key.kind].used:

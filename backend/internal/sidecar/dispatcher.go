@@ -21,8 +21,8 @@ type Options struct {
 	// before its stream ends (default 30 s).
 	SendTimeout time.Duration
 	// MaxMessage is the largest request, in bytes, that every worker takes
-	// (default 4 MiB less some room). The history of a larger one is left to
-	// the workers to read, as far as they can.
+	// (default 4 MiB less some room). A larger one goes to workers that take
+	// more, and its history is left to the workers to read, as far as they can.
 	MaxMessage int
 	// TurnLease is how long a worker may take for an orchestrator's turn, or an entity's
 	// batch, before it is offered again (default 2 min).
@@ -30,9 +30,6 @@ type Options struct {
 	// ActivityLease is the same for activities; 0 lets them take any time.
 	ActivityLease time.Duration
 }
-
-// DefaultMaxMessage leaves room, in the 4 MiB that gRPC accepts by default, for what surrounds a request.
-const DefaultMaxMessage = 4<<20 - 16<<10
 
 // An abandoned item goes to other workers at once; those that abandoned it see
 // it again after a rest that doubles from restMin to restMax.

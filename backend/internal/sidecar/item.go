@@ -60,17 +60,6 @@ type answer struct {
 // that keeps orchestrators: the completion token of the turn before.
 const AfterProperty = "perdure.after"
 
-// large reports whether the worker must read the history itself.
-func (it *item) large(limit int) bool {
-	if it.orchestrator == nil {
-		return false
-	}
-	if it.size == 0 {
-		it.size = proto.Size(it.orchestrator)
-	}
-	return it.size > limit
-}
-
 // offer is an item with the token under which it was offered.
 type offer struct {
 	item *item
@@ -86,7 +75,7 @@ func (it *item) work(s *stream, limit int) *protos.WorkItem {
 		if it.before.stream == s {
 			req = withoutHistory(req)
 			req.Properties = map[string]*structpb.Value{AfterProperty: structpb.NewStringValue(it.before.token)}
-		} else if it.large(limit) {
+		} else if s.streaming && it.bytes() > min(limit, s.maxMessage) {
 			req = withoutHistory(req)
 			req.RequiresHistoryStreaming = true
 		}

@@ -74,15 +74,10 @@ func addFilter(to map[string][]string, name string, versions []string) {
 // accepts reports whether the stream takes the item now.
 func (s *stream) accepts(it *item) bool {
 	k := it.key.kind
-	return !it.avoid[s] && !(it.suspect() && s.trying != nil) && s.credit(k) && s.fits(it) && s.hosts(k, it.name, it.version)
+	return !it.avoid[s] && !(it.suspect() && s.trying != nil) && s.credit(k) && s.hosts(k, it.name, it.version) && s.fits(it)
 }
 
 func (s *stream) credit(k kind) bool { return s.limit[k] == 0 || s.count[k] < s.limit[k] }
-
-// fits reports whether the worker can read what does not fit into a message.
-func (s *stream) fits(it *item) bool {
-	return s.streaming || it.before.stream == s || !it.large(s.maxMessage)
-}
 
 func (s *stream) hosts(k kind, name, version string) bool {
 	if s.filters[k] == nil {
@@ -101,7 +96,10 @@ func (d *Dispatcher) Serve(
 	ctx context.Context, req *protos.GetWorkItemsRequest, shutdown <-chan any, send func(*protos.WorkItem) error,
 ) error {
 	s := newStream(req)
-	s.maxMessage = d.opts.MaxMessage
+	var err error
+	if s.maxMessage, err = maxMessageOf(ctx, d.opts.MaxMessage); err != nil {
+		return err
+	}
 	s.identify(ctx)
 	if !d.join(s) {
 		return errDrained

@@ -107,7 +107,7 @@ class Env:
 
     def new_worker(self, orchestrators=(), activities=(), entities=(), **options):
         """A worker that is not started."""
-        w = worker.TaskHubGrpcWorker(**self.connection, **options)
+        w = worker.TaskHubGrpcWorker(**(self.connection | options))
         for f in orchestrators:
             w.add_orchestrator(f)
         for f in activities:

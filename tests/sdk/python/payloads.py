@@ -3,6 +3,7 @@
 import hashlib
 import os
 
+from durabletask import GrpcChannelOptions
 from durabletask.payload import LargePayloadStorageOptions, PayloadStore
 
 from harness import activity, alone, check, expect, orchestrator, raises, scenario, scratch_file, until
@@ -47,6 +48,19 @@ def history_beyond_a_message(env):
     expect(env.run(echoing, input="others go on"), "others go on", "output of another instance")
     env.client.terminate_orchestration(instance)
     env.await_end(instance, "TERMINATED")
+
+
+@scenario
+def worker_that_accepts_more(env):
+    """The instance stalls with the workers that are there, and goes on with one that says it accepts more."""
+    instance = env.start(growing, input=8)
+    until(lambda: "y" * 1000 in str(env.client.get_orchestration_history(instance)[-3:]), "the history grows")
+    raises(TimeoutError, lambda: env.client.wait_for_orchestration_completion(instance, timeout=1))
+    more = 64 << 20
+    with env.new_worker([growing], [blow_up], metadata=[("perdure-worker-message", str(more))],
+                        channel_options=GrpcChannelOptions(max_receive_message_length=more)) as w:
+        w.start()
+        expect(env.await_end(instance).get_output(), 8 * MEGABYTE, "the sum of what the activities returned")
 
 
 class FileStore(PayloadStore):

@@ -79,10 +79,15 @@ final class Env {
 
     /** A worker that works until it is closed. */
     final class Worker implements AutoCloseable {
-        private final ManagedChannel channel = dial();
+        private final ManagedChannel channel;
         private final DurableTaskGrpcWorker worker;
 
         Worker(Map<String, TaskOrchestration> orchestrators, Map<String, TaskActivity> activities) {
+            this(dial(), orchestrators, activities);
+        }
+
+        Worker(ManagedChannel channel, Map<String, TaskOrchestration> orchestrators, Map<String, TaskActivity> activities) {
+            this.channel = channel;
             DurableTaskGrpcWorkerBuilder builder = new DurableTaskGrpcWorkerBuilder().grpcChannel(inHub(channel));
             orchestrators.forEach((name, f) -> builder.addOrchestration(new TaskOrchestrationFactory() {
                 public String getName() {
@@ -111,6 +116,15 @@ final class Env {
             worker.close();
             channel.shutdownNow(); // the SDK leaves a channel that it was given open
         }
+    }
+
+    /** A worker that accepts messages of so many bytes, and says so. */
+    Worker fullWorkerThatAccepts(int bytes) {
+        Metadata more = new Metadata();
+        more.put(Metadata.Key.of("perdure-worker-message", Metadata.ASCII_STRING_MARSHALLER), String.valueOf(bytes));
+        ManagedChannel channel = NettyChannelBuilder.forTarget(address).usePlaintext()
+                .maxInboundMessageSize(bytes).intercept(MetadataUtils.newAttachHeadersInterceptor(more)).build();
+        return new Worker(channel, Workflows.ORCHESTRATORS, Workflows.ACTIVITIES);
     }
 
     Worker fullWorker() {

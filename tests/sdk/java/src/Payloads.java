@@ -32,5 +32,13 @@ final class Payloads {
             env.client.terminate(id, null);
             env.end(id, OrchestrationRuntimeStatus.TERMINATED);
         });
+        Workflows.scenario("worker_that_accepts_more", env -> { // what stalls goes on with such a worker
+            String id = env.start("growing", null);
+            Env.until(() -> Workflows.CALLS.getOrDefault(id, 0) >= 3, "the history grows");
+            env.stays(id, OrchestrationRuntimeStatus.RUNNING, Duration.ofSeconds(1));
+            try (Env.Worker w = env.fullWorkerThatAccepts(64 << 20)) {
+                env.end(id, OrchestrationRuntimeStatus.COMPLETED);
+            }
+        });
     }
 }
