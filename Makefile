@@ -24,8 +24,8 @@ test: ## run all tests with the race detector
 	$(GO) vet ./...
 	$(GO) test -race -timeout 14m ./...
 
-test-sdk: ## run the official SDKs' applications against the server (installs their packages)
-	PERDURE_SDK_TESTS=require $(GO) test -count=1 -v -timeout 14m ./tests/sdk
+test-sdk: ## run the official SDKs' applications against the server, on both stores (installs their packages)
+	PERDURE_SDK_TESTS=require PERDURE_POSTGRES_TESTS=require $(GO) test -count=1 -v -timeout 14m ./tests/sdk -allstores
 
 lint: ## formatting, vet and the linters of .golangci.yml
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }

@@ -30,6 +30,17 @@ const (
 // each in a task hub of its own: every instance whose start was acknowledged completes.
 func TestServerKilledUnderLoad(t *testing.T) {
 	t.Parallel()
+	killUnderLoad(t, sqlite)
+}
+
+func TestServerKilledUnderLoadOnPostgres(t *testing.T) {
+	t.Parallel()
+	everywhere(t)
+	killUnderLoad(t, postgres)
+}
+
+func killUnderLoad(t *testing.T, in store) {
+	t.Helper()
 	type hub struct {
 		application
 		chain string // an orchestrator that adds up n numbers by n activities
@@ -41,7 +52,7 @@ func TestServerKilledUnderLoad(t *testing.T) {
 		commands[i] = exec.Command(args[0], args[1:]...) //nolint:noctx // a cleanup ends it
 		commands[i].Env = append(os.Environ(), env...)
 	}
-	server := serve(t)
+	server := serve(t, in)
 	conn, err := grpc.NewClient(server.grpc, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)

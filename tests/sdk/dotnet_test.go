@@ -27,7 +27,7 @@ func TestDotNet(t *testing.T) { //nolint:tparallel // the docs are checked when 
 	if testing.Short() {
 		t.Skip("-short leaves out the SDK applications")
 	}
-	server := serve(t)
+	server := serve(t, sqlite)
 	x := &dotNetBench{server: server, client: dotNet(t, server)}
 	scenarios := map[string]func(*testing.T, *dotNetBench){
 		"sequence": dotNetSequence, "partial_answers_and_streamed_history": dotNetLargeTurn, "abandoned_work": dotNetAbandons,

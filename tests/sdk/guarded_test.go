@@ -28,7 +28,7 @@ func serveGuarded(t *testing.T) []string {
 	if err := os.WriteFile(tokens, []byte(token+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p := newProcess(t)
+	p := newProcess(t, sqlite)
 	p.scheme, p.flags = "https", []string{"--tls-cert", certificate, "--tls-key", key, "--token-file", tokens}
 	p.web = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
 	p.run()

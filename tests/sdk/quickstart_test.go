@@ -25,7 +25,7 @@ func TestQuickstart(t *testing.T) {
 		t.Run(q.name, func(t *testing.T) {
 			t.Parallel()
 			args, env := installed(t, q.application)
-			server := serve(t) // one each: the programs have workflows of the same names
+			server := serve(t, sqlite) // one each: the programs have workflows of the same names
 			address := server.grpc
 			if q.name == "java" {
 				_, address, _ = net.SplitHostPort(address)

@@ -10,6 +10,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"flag"
 	"os"
 	"os/exec"
 	"slices"
@@ -23,16 +24,40 @@ const patience = 8 * time.Minute
 
 // The scenarios of an application come one after the other, and only then its subtests end.
 
-func TestPython(t *testing.T)     { drive(t, python) }     //nolint:tparallel // see above
-func TestJavaScript(t *testing.T) { drive(t, javascript) } //nolint:tparallel // see above
-func TestJava(t *testing.T)       { drive(t, java) }       //nolint:tparallel // see above
+func TestPython(t *testing.T)     { drive(t, python, sqlite) }     //nolint:tparallel // see above
+func TestJavaScript(t *testing.T) { drive(t, javascript, sqlite) } //nolint:tparallel // see above
+func TestJava(t *testing.T)       { drive(t, java, sqlite) }       //nolint:tparallel // see above
+
+// On PostgreSQL one SDK shows that the store makes no difference, and all where they are asked for.
+
+func TestJavaScriptOnPostgres(t *testing.T) { drive(t, javascript, postgres) } //nolint:tparallel // see above
+
+func TestPythonOnPostgres(t *testing.T) { //nolint:tparallel // see above
+	everywhere(t)
+	drive(t, python, postgres)
+}
+
+func TestJavaOnPostgres(t *testing.T) { //nolint:tparallel // see above
+	everywhere(t)
+	drive(t, java, postgres)
+}
+
+var allStores = flag.Bool("allstores", false, "run every application on PostgreSQL too")
+
+// everywhere skips the test unless all combinations of SDKs and stores are asked for.
+func everywhere(t *testing.T) {
+	t.Helper()
+	if !*allStores {
+		t.Skip("-allstores runs every application on PostgreSQL too")
+	}
+}
 
 // drive runs an application's scenarios as subtests, and has each that features_test.go names be there.
-func drive(t *testing.T, a application) {
+func drive(t *testing.T, a application, in store) {
 	t.Helper()
 	t.Parallel()
 	args, env := installed(t, a)
-	server := serve(t)
+	server := serve(t, in)
 
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()

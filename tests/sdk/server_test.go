@@ -23,6 +23,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/perdure/perdure/api/protos"
+	"github.com/perdure/perdure/internal/pgtest"
 )
 
 // built is the directory of the server, once perdure was called.
@@ -59,7 +60,7 @@ func TestMain(m *testing.M) {
 // process is a `perdure serve` that a test may kill and start again at the same address.
 type process struct {
 	t          *testing.T
-	dir        string
+	db         string // file or URL
 	grpc, http string
 	scheme     string // of HTTP
 	web        *http.Client
@@ -69,18 +70,32 @@ type process struct {
 	called     map[string]bool // RPCs that were answered with OK or, where they do not end, begun
 }
 
-// serve starts a server with an empty task hub, which is stopped when the test ends.
-func serve(t *testing.T) *process {
+// store makes the place for an empty task hub, and returns what `--db` says of it.
+type store func(*testing.T) string
+
+func sqlite(t *testing.T) string {
 	t.Helper()
-	p := newProcess(t)
+	return filepath.Join(t.TempDir(), "hub.db")
+}
+
+// postgres makes a server of its own: some scenarios delete the task hub.
+func postgres(t *testing.T) string {
+	t.Helper()
+	return pgtest.New(t).URL()
+}
+
+// serve starts a server with an empty task hub, which is stopped when the test ends.
+func serve(t *testing.T, in store) *process {
+	t.Helper()
+	p := newProcess(t, in)
 	p.run()
 	return p
 }
 
-func newProcess(t *testing.T) *process {
+func newProcess(t *testing.T, in store) *process {
 	t.Helper()
 	return &process{
-		t: t, dir: t.TempDir(), grpc: freeAddress(t), http: freeAddress(t), scheme: "http", web: http.DefaultClient, called: map[string]bool{},
+		t: t, db: in(t), grpc: freeAddress(t), http: freeAddress(t), scheme: "http", web: http.DefaultClient, called: map[string]bool{},
 	}
 }
 
@@ -102,7 +117,7 @@ func (p *process) start() {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	args := append([]string{"serve", "--db", filepath.Join(p.dir, "hub.db"), "--grpc", p.grpc, "--http", p.http}, p.flags...)
+	args := append([]string{"serve", "--db", p.db, "--grpc", p.grpc, "--http", p.http}, p.flags...)
 	p.cmd = exec.Command(binary, args...) //nolint:noctx // a cleanup stops it
 	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
 	if err := p.cmd.Start(); err != nil {
