@@ -187,6 +187,56 @@ func TestGrpcWorkerConnection(t *testing.T) {
 	}
 }
 
+// TestGrpcWorkerThatStopsReading fills the window of its stream: what it was sent goes
+// to others, which were never held up.
+func TestGrpcWorkerThatStopsReading(t *testing.T) {
+	b := newExecutorBench(t, &fullFake{plainFake: newPlainFake(instance("i", api.RUNTIME_STATUS_RUNNING))},
+		func(e *grpcExecutor) { e.options.SendTimeout = 200 * time.Millisecond })
+	const n = 40
+	big := strings.Repeat("x", 64<<10) // two of them are more than the window of a stream
+	results := make(chan error, n)
+	begin := func(from, to int) {
+		for i := from; i < to; i++ {
+			go func() {
+				_, err := b.ExecuteActivity(t.Context(), "i", &HistoryEvent{EventId: int32(i), EventType: &protos.HistoryEvent_TaskScheduled{
+					TaskScheduled: &protos.TaskScheduledEvent{Name: "a", Input: wrapperspb.String(big)},
+				}})
+				results <- err
+			}()
+		}
+	}
+	deaf, leave := b.worker(t)
+	defer leave()
+	if _, err := b.client.Hello(t.Context(), &emptypb.Empty{}); err != nil {
+		t.Fatal(err)
+	}
+	begin(0, n/2) // all are for the only worker, which reads none
+	s, leave := b.worker(t)
+	defer leave()
+	begin(n/2, n)
+	for range n {
+		w := receive(t, s)
+		if _, err := b.client.CompleteActivityTask(t.Context(), &protos.ActivityResponse{
+			InstanceId: "i", TaskId: w.GetActivityRequest().GetTaskId(), CompletionToken: w.GetCompletionToken(),
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range n {
+		if err := <-results; err != nil {
+			t.Error(err)
+		}
+	}
+	for err := error(nil); ; {
+		if _, err = deaf.Recv(); err != nil { // after what had fit into the window
+			if status.Code(err) != codes.Unavailable {
+				t.Errorf("its stream ended with %v", err)
+			}
+			break
+		}
+	}
+}
+
 func TestGrpcStatusCodes(t *testing.T) {
 	b := newExecutorBench(t, &fullFake{plainFake: newPlainFake(instance("run", api.RUNTIME_STATUS_RUNNING),
 		instance("done", api.RUNTIME_STATUS_COMPLETED), instance("failed", api.RUNTIME_STATUS_FAILED))})

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -63,8 +64,14 @@ func failed(ctx context.Context, err error) error {
 	if _, ok := ctx.Deadline(); ok && status.Code(err) == codes.DeadlineExceeded {
 		return context.DeadlineExceeded // the server's clock was a little faster
 	}
+	if s := status.Convert(err); s.Code() == codes.Internal && strings.Contains(s.Message(), notText) {
+		return fmt.Errorf("%w: %s", api.ErrInvalidInput, s.Message()) // it has not left this process
+	}
 	return backend.ErrorFromStatus(err)
 }
+
+// notText is how protobuf refuses to encode a string.
+const notText = "invalid UTF-8"
 
 // hurry has a connection that rests after failures, for up to two minutes, try
 // at once. One that is being made must be left alone: grpc-go would read its
@@ -146,12 +153,14 @@ func (c *TaskHubGrpcClient) TerminateOrchestration(
 			return fmt.Errorf("terminate %q: %w", id, err)
 		}
 	}
+	if _, err := c.hub.TerminateInstance(ctx, req); err != nil {
+		return failed(ctx, err)
+	}
 	// The protocol answers OK for an unknown instance.
 	if _, err := c.FetchOrchestrationMetadata(ctx, id, api.WithFetchPayloads(false)); err != nil {
 		return fmt.Errorf("terminate %q: %w", id, err)
 	}
-	_, err := c.hub.TerminateInstance(ctx, req)
-	return failed(ctx, err)
+	return nil
 }
 
 // RaiseEvent sends an event; api.ErrInstanceNotFound.

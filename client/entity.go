@@ -68,6 +68,9 @@ func entityMetadata(m *protos.EntityMetadata) (*api.EntityMetadata, error) {
 // QueryEntities lists entities, a page at a time. The protocol tells whether an
 // entity has a state only where transient ones are left out or the state is asked for.
 func (c *TaskHubGrpcClient) QueryEntities(ctx context.Context, q api.EntityQuery) (*api.EntityQueryResults, error) {
+	if q.PageSize < 0 { // to a server that is none
+		return nil, fmt.Errorf("query entities: %w: page size %d is negative", api.ErrInvalidInput, q.PageSize)
+	}
 	req := &protos.EntityQuery{
 		InstanceIdStartsWith: text(q.InstanceIDStartsWith), IncludeState: q.IncludeState, IncludeTransient: q.IncludeTransient,
 		PageSize: wrapperspb.Int32(q.PageSize), ContinuationToken: text(q.ContinuationToken),

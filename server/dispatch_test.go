@@ -189,6 +189,39 @@ func TestC45LostWorker(t *testing.T) {
 	}
 }
 
+// TestC15TerminateDropsQueuedActivities and the result of the one that runs, whose worker cannot be told.
+func TestC15TerminateDropsQueuedActivities(t *testing.T) {
+	b := start(t, "", Options{})
+	w := fullWorker()
+	var runs atomic.Int32
+	started, open := make(chan struct{}, 30), make(chan struct{})
+	w.activities["a"] = func(*protos.ActivityRequest) (string, *protos.TaskFailureDetails) {
+		runs.Add(1)
+		started <- struct{}{}
+		<-open
+		return `"late"`, nil
+	}
+	w.scripts["fan"] = fanOut(30)
+	b.work(t, w, &protos.GetWorkItemsRequest{MaxConcurrentActivityWorkItems: 1})
+	b.startAs(t, "fan", "i")
+	<-started
+	if _, err := b.client.TerminateInstance(t.Context(), &protos.TerminateRequest{InstanceId: "i"}); err != nil {
+		t.Fatal(err)
+	}
+	if s := b.finish(t, "i"); s.GetOrchestrationStatus() != api.RUNTIME_STATUS_TERMINATED {
+		t.Errorf("it ended with %v", s)
+	}
+	close(open)
+	b.startAs(t, "all", "after") // has activities that were queued behind those
+	b.finish(t, "after")
+	if names, _ := b.history(t, "i"); strings.Contains(strings.Join(names, " "), "TaskCompleted") {
+		t.Errorf("a result after the end: %v", names)
+	}
+	if n := runs.Load(); n > 3 { // one, and those of the instance after it
+		t.Errorf("%d activities ran", n)
+	}
+}
+
 // TestC42LongHistory lets histories outgrow a message, for workers with the limits that gRPC has by default.
 func TestC42LongHistory(t *testing.T) {
 	b := start(t, t.TempDir()+"/hub.db", Options{})

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -162,6 +163,71 @@ func TestAnswersThatAreNotWanted(t *testing.T) {
 	}
 }
 
+// TestAnswersForAnothersItem have the token of one item and the name of another, or the
+// token of an attempt that another worker has by now: they change nothing and are no errors.
+func TestAnswersForAnothersItem(t *testing.T) {
+	b := start(t, "", Options{})
+	ctx, leave := context.WithCancel(t.Context())
+	first, err := b.client.GetWorkItems(ctx, &protos.GetWorkItemsRequest{MaxConcurrentOrchestrationWorkItems: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.startAs(t, "two", "i")
+	lost := receive(t, first)
+	second := b.worker(t)
+	b.startAs(t, "two", "j")
+	other := receive(t, second)
+	if other.GetOrchestratorRequest().GetInstanceId() != "j" {
+		t.Fatalf("the second worker has %v", other)
+	}
+	answer := func(id, token string, actions ...*protos.OrchestratorAction) {
+		t.Helper()
+		if _, err := b.client.CompleteOrchestratorTask(t.Context(), &protos.OrchestratorResponse{
+			InstanceId: id, CompletionToken: token, Actions: actions,
+		}); err != nil {
+			t.Errorf("an answer for %s: %v", id, err)
+		}
+	}
+	answer("i", other.GetCompletionToken(), complete(`"mixed up"`))
+	answer("j", lost.GetCompletionToken(), complete(`"mixed up"`))
+	leave()
+	again := receive(t, second)
+	if r := again.GetOrchestratorRequest(); r.GetInstanceId() != "i" || again.GetCompletionToken() == lost.GetCompletionToken() {
+		t.Fatalf("after the first worker left: %v", again)
+	}
+	answer("i", lost.GetCompletionToken(), complete(`"late"`))
+	if _, err := b.client.AbandonTaskOrchestratorWorkItem(t.Context(), &protos.AbandonOrchestrationTaskRequest{
+		CompletionToken: lost.GetCompletionToken(),
+	}); err != nil {
+		t.Errorf("a late abandon: %v", err)
+	}
+	a, c := call("a"), call("a")
+	a.Id, c.Id = 1, 2
+	answer("i", again.GetCompletionToken(), a, c)
+	one, two := receive(t, second), receive(t, second)
+	result := func(task int32, token, out string) {
+		t.Helper()
+		if _, err := b.client.CompleteActivityTask(t.Context(), &protos.ActivityResponse{
+			InstanceId: "i", TaskId: task, CompletionToken: token, Result: wrapperspb.String(out),
+		}); err != nil {
+			t.Errorf("result of %d: %v", task, err)
+		}
+	}
+	result(two.GetActivityRequest().GetTaskId(), one.GetCompletionToken(), `"mixed up"`)
+	result(one.GetActivityRequest().GetTaskId(), one.GetCompletionToken(), `"right"`)
+	turn := receive(t, second)
+	answer("i", turn.GetCompletionToken(), complete(`"done"`))
+	answer("j", other.GetCompletionToken(), complete(`"done"`))
+	for _, id := range []string{"i", "j"} {
+		if s := b.finish(t, id); s.GetOutput().GetValue() != `"done"` {
+			t.Errorf("%s: %v", id, s)
+		}
+	}
+	if _, events := b.history(t, "i"); strings.Contains(fmt.Sprint(events), "mixed up") || strings.Contains(fmt.Sprint(events), "late") {
+		t.Errorf("a foreign answer is in the history: %v", events)
+	}
+}
+
 // TestActionsThatMakeNoSense fail their instance, and nothing else.
 func TestActionsThatMakeNoSense(t *testing.T) {
 	b := start(t, "", Options{})
@@ -204,7 +270,11 @@ func TestActionsThatMakeNoSense(t *testing.T) {
 func TestManyConnections(t *testing.T) {
 	t.Cleanup(func() { goleak.VerifyNone(t) })
 	b := start(t, "", Options{})
-	const n = 300
+	n := 2000
+	var files syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err == nil { // both ends are in this process
+		n = min(n, int(files.Cur)/2-100)
+	}
 	before := runtime.NumGoroutine()
 	var conns []*grpc.ClientConn
 	for range n {

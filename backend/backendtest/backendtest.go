@@ -9,6 +9,7 @@ import (
 	"github.com/perdure/perdure/api"
 	"github.com/perdure/perdure/backend"
 	"github.com/perdure/perdure/backend/internal/faultstore"
+	"github.com/perdure/perdure/task"
 )
 
 // Hub is one task hub of its own, empty at first, that a test opens.
@@ -21,6 +22,11 @@ type Hub struct {
 
 	// Shared says that several backends may have the hub open at once.
 	Shared bool
+
+	// Far has the programs of the cases run elsewhere than in the backend's process: it
+	// returns an executor that hands their work to a worker that has begun with this
+	// code, and a client that is as far away. Nil: they run beside the backend.
+	Far func(testing.TB, backend.Backend, backend.Logger, *task.TaskRegistry) (backend.Executor, backend.Client)
 
 	// Messages counts the stored messages that no turn has consumed. Nil: the
 	// tests do not look for messages that are left behind.

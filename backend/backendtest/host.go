@@ -119,7 +119,11 @@ func (h *caseHost) work(os orchestrators, as activities, opts ...hostOption) {
 	for name, f := range h.entities {
 		must(h.t, r.AddEntityN(name, f))
 	}
-	h.workWith(task.NewTaskExecutor(r), opts...)
+	ex := task.NewTaskExecutor(r)
+	if h.hub.Far != nil {
+		ex, h.Client = h.hub.Far(h.t, h.be, h.log, r)
+	}
+	h.workWith(ex, opts...)
 }
 
 // workWith starts the workers on an executor.

@@ -228,7 +228,8 @@ func (d *Dispatcher) find(token string, k key) *item {
 		}
 		return nil
 	}
-	if it := d.tokens[token]; it != nil && it.key.kind == k.kind {
+	// Whoever mixes up its items must not answer for another.
+	if it := d.tokens[token]; it != nil && (it.key == k || k.instance == "" && it.key.kind == k.kind) {
 		return it
 	}
 	return nil
