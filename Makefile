@@ -12,7 +12,7 @@ WHOLE     = $(addprefix ./,$(wildcard backend/backendtest))
 CRASH     = ./backend/sqlite $(WHOLE)
 SIM       = ./backend/internal/engine $(WHOLE)
 
-.PHONY: help build test test-sdk lint fmt generate verify example bench crash sim fuzz soak
+.PHONY: help build test test-sdk lint fmt generate verify example bench bench-grpc crash sim fuzz soak
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -55,6 +55,10 @@ example: ## run the order example
 
 bench: ## run every workload once
 	@for w in W1 W2 W3 W4 W5 W6; do $(GO) run ./bench -w $$w || exit 1; done
+
+bench-grpc: ## run W1 to W4 over gRPC with a Go and a JavaScript worker, beside durabletask-go's sidecar
+	@for w in W1 W2 W3 W4; do for k in go js; do for s in perdure durabletask-go; do \
+	  $(GO) run ./bench -grpc -w $$w -worker $$k -server $$s -timeout 180s || exit 1; done; done; done
 
 crash: ## kill a child process KILLS times under load and check what it acknowledged
 	$(GO) test -p 1 -count=1 -v -timeout 20m -run '^TestCrash$$' $(CRASH) -kills $(KILLS)

@@ -29,15 +29,15 @@ type bed struct {
 	done chan struct{}
 }
 
-func open(ctx context.Context, be backend.Backend, remote bool) (*bed, error) {
+func open(ctx context.Context, c config, be backend.Backend) (*bed, error) {
 	e := &bed{be: be, events: make(chan int, 1<<16)}
 	r, err := e.registry()
 	if err != nil {
 		return nil, err
 	}
 	log := backend.DefaultLogger()
-	if remote {
-		return e, e.serve(ctx, be, r)
+	if c.grpc {
+		return e, e.far(ctx, c, be, r)
 	}
 	ex := task.NewTaskExecutor(r)
 	worker := backend.NewTaskHubWorker(be,

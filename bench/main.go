@@ -62,9 +62,10 @@ type config struct {
 	starters int
 	relaxed  bool
 	grpc     bool
-	profile  string
-	dir      string // of the SQLite file
-	db       string // connection string, for PostgreSQL
+	distance
+	profile string
+	dir     string // of the SQLite file
+	db      string // connection string, for PostgreSQL
 }
 
 func main() {
@@ -77,9 +78,15 @@ func main() {
 	flag.StringVar(&c.profile, "cpuprofile", "", "write a CPU profile of the workload to this file")
 	flag.StringVar(&c.dir, "dir", "", "folder for the database file (default: a temporary one)")
 	flag.StringVar(&c.db, "postgres", "", "connection string of a PostgreSQL database to use instead of a file; its task hub must be new")
-	flag.BoolVar(&c.grpc, "grpc", false, "with a server and a worker that are connected by gRPC, in one process")
+	flag.BoolVar(&c.grpc, "grpc", false, "with a server and a worker that are connected by gRPC")
+	flag.StringVar(&c.server, "server", "", "with -grpc: the server is a process, of perdure or of durabletask-go's sidecar (default: in this one)")
+	flag.StringVar(&c.worker, "worker", "go", "with -grpc: the worker is Go in this process, or js: a process with the JavaScript SDK (W1 to W4)")
 	timeout := flag.Duration("timeout", 90*time.Second, "limit of the run")
 	flag.Parse()
+	if err := c.check(); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(2)
+	}
 	if c.n == 0 {
 		c.n = map[string]int{"W1": 2000, "W2": 1000, "W3": 1000, "W4": 100, "W5": 100, "W6": 2000, "L1": 1_000_000, "E1": 1000, "E2": 5000}[c.workload]
 	}
@@ -112,13 +119,16 @@ func run(c config, timeout time.Duration) (err error) {
 		l.Store = "postgres"
 	}
 	if c.grpc {
-		l.Settings += "; over gRPC"
+		l.Settings += "; over gRPC, " + c.worker + " worker"
+		if c.server != "" {
+			l.Peer, l.Settings = c.server, l.Settings+"; the server is a process"
+		}
 	}
 	be, err := c.backend()
 	if err != nil {
 		return err
 	}
-	e, err := open(ctx, be, c.grpc)
+	e, err := open(ctx, c, be)
 	if err != nil {
 		l.Err = "open: " + err.Error()
 		return errors.Join(err, l.print(0))
@@ -146,6 +156,9 @@ func run(c config, timeout time.Duration) (err error) {
 }
 
 func (c config) backend() (backend.Backend, error) {
+	if c.server != "" { // it has the store
+		return nil, nil
+	}
 	if c.db != "" {
 		opts, err := postgres.NewPostgresOptionsFromURL(c.db)
 		if err != nil {
