@@ -19,12 +19,14 @@ type entityLedger struct {
 	calls    map[string]struct{} // request ids without an answer
 	legacy   map[string]struct{} // the same, of calls that were sent as events
 	sections map[string]*section // critical sections that were not left, by id
+	lost     int                 // how many of them were lost to a failure that was rewound
 }
 
 // section is a critical section: the entities whose lock was asked for and not given back.
 type section struct {
 	set     []string // in the order of locking
 	granted bool
+	lost    bool // it was granted, and is asked for anew
 	legacy  bool // asked for by an event
 }
 
@@ -46,6 +48,11 @@ func (l *entityLedger) accept(e *HistoryEvent) error {
 		if s == nil || s.granted {
 			return fmt.Errorf("%w: lock of critical section %q, which is not asked for",
 				ErrDuplicateEvent, t.EntityLockGranted.GetCriticalSectionId())
+		}
+		if l.find(s); e.GetEventId() == RewoundGrant {
+			s.lost = true
+			l.lost++
+			return nil
 		}
 		s.granted = true
 	case *protos.HistoryEvent_EntityUnlockSent:
@@ -82,6 +89,7 @@ func (l *entityLedger) unlocked(id, target string) {
 		return
 	}
 	if s.set = slices.DeleteFunc(s.set, func(o string) bool { return o == target }); len(s.set) == 0 {
+		l.find(s)
 		delete(l.sections, id)
 	}
 }
@@ -100,6 +108,22 @@ func (l *LockLedger) Unlocks(owner api.InstanceID, now time.Time) (all []Orchest
 	return all
 }
 
+// Held reports whether the execution is in the critical section, or waits for it, in the newer kind of messages.
+func (l *LockLedger) Held(section string) bool {
+	s := l.sections[section]
+	return s != nil && !s.legacy
+}
+
+// Requests asks anew for all locks that the execution holds or waits for.
+func (l *LockLedger) Requests(owner api.InstanceID, now time.Time) (all []OrchestratorMessage) {
+	for _, id := range slices.Sorted(maps.Keys(l.sections)) {
+		if s := l.sections[id]; !s.legacy {
+			all = append(all, NewOrchestratorMessage(s.set[0], "", NewEntityLockRequest(id, string(owner), s.set, 0, timestamppb.New(now))))
+		}
+	}
+	return all
+}
+
 // release gives back all locks that the execution holds or waits for, by send.
 // A lock that was not granted yet may be anywhere on its way: a single unlock
 // without a target follows it.
@@ -114,7 +138,29 @@ func (l *entityLedger) release(owner api.InstanceID, ts *timestamppb.Timestamp, 
 			send(target, NewEntityUnlock(id, string(owner), target, ts))
 		}
 	}
-	l.sections = nil
+	l.sections, l.lost = nil, 0
+}
+
+// find notes that a section is not lost any more.
+func (l *entityLedger) find(s *section) {
+	if s.lost {
+		s.lost = false
+		l.lost--
+	}
+}
+
+// LacksLocks reports whether the execution is in a critical section whose locks it lost to a failure
+// that was rewound, and has not got back, nor arrived: no code of it may run until then.
+func (s *OrchestrationRuntimeState) LacksLocks(arrived func(section string) bool) bool {
+	if s.entities.lost == 0 {
+		return false
+	}
+	for id, c := range s.entities.sections {
+		if c.lost && !arrived(id) {
+			return true
+		}
+	}
+	return false
 }
 
 // NewEntityUnlock is the message that gives back the lock of one entity. With

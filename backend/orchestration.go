@@ -26,6 +26,10 @@ const (
 // rewound: the code may decide more in it than is recorded, and does so in the next.
 const RewoundTurn = int32(-2)
 
+// RewoundGrant is the EventId of the EntityLockGranted event of a critical section
+// whose locks were given back as its execution failed: a rewind asks for them again.
+const RewoundGrant = int32(-2)
+
 type orchestrationProcessor struct {
 	be   Backend
 	exec OrchestratorExecutor

@@ -60,6 +60,7 @@ func cases() []Test {
 		{"RewindAfterABug", rewindAfterABug},
 		{"RewindLearnsOfTheChildren", rewindLearnsOfTheChildren},
 		{"RewindOfATree", rewindOfATree},
+		{"RewindGetsTheLocksBack", rewindGetsTheLocksBack},
 		{"EntitiesKeepTheOrder", entitiesKeepTheOrder},
 		{"EntityFailuresAreUndone", entityFailuresAreUndone},
 		{"EntityLocksExclude", entityLocksExclude},

@@ -212,3 +212,94 @@ func rewindOfATree(t *testing.T, hubs NewHub) {
 		}
 	}
 }
+
+// An owner of locks that failed has them again before its code goes on after a rewind, also
+// where somebody else has one of them meanwhile and the backend is opened anew.
+func rewindGetsTheLocksBack(t *testing.T, hubs NewHub) {
+	hub := hubs(t)
+	var fixed atomic.Bool
+	call := func(c *task.OrchestrationContext, key, item string) error {
+		return c.CallEntity(tallyID(key), "add", task.WithEntityInput(item)).Await(nil)
+	}
+	inside := func(c *task.OrchestrationContext) error {
+		c.SetCustomStatus("waits")
+		return c.WaitForSingleEvent("go", -1).Await(nil)
+	}
+	os := orchestrators{
+		"owner": func(c *task.OrchestrationContext) (any, error) {
+			if _, err := c.LockEntities(tallyID("b"), tallyID("a")); err != nil {
+				return nil, err
+			}
+			if err := call(c, "a", "first"); err != nil {
+				return nil, err
+			}
+			if !fixed.Load() {
+				return nil, errors.New("as planned")
+			}
+			return 1, errors.Join(call(c, "b", "second"), inside(c), call(c, "a", "third"))
+		},
+		"rival": func(c *task.OrchestrationContext) (any, error) {
+			if _, err := c.LockEntities(tallyID("b")); err != nil {
+				return nil, err
+			}
+			return 1, errors.Join(inside(c), call(c, "b", "rival"))
+		},
+	}
+	h := entityHost(t, hub, os)
+	needs[backend.InstanceManager](h)
+	lockedBy := func(key string, owner api.InstanceID) {
+		t.Helper()
+		eventually(t, patience, key+" is locked by "+string(owner), func() bool {
+			m, err := h.FetchEntityMetadata(t.Context(), tallyID(key), false)
+			return err == nil && m.LockedBy == string(owner)
+		})
+	}
+	h.signal("b", "add", "zero") // an entity without a state is not there
+	h.tallied("b", "zero")
+	owner := h.begin("owner")
+	for range 2 { // a rewind that fails again gives them back again
+		h.status(owner, api.RUNTIME_STATUS_FAILED, patience)
+		h.tallied("a", "first")
+		must(t, h.Rewind(t.Context(), owner, "too soon"))
+	}
+	h.status(owner, api.RUNTIME_STATUS_FAILED, patience)
+	h.tallied("a", "first")
+	rival := h.begin("rival")
+	h.waits(rival)
+	fixed.Store(true)
+	must(t, h.Rewind(t.Context(), owner, "fixed"))
+	lockedBy("a", owner)
+	h.signal("a", "add", "signal")
+	h.stop()
+	h = entityHost(t, hub, os)
+	lockedBy("a", owner)
+	lockedBy("b", rival)
+	if m := h.fetch(owner); m.RuntimeStatus != api.RUNTIME_STATUS_RUNNING || m.SerializedCustomStatus != "" {
+		t.Errorf("without its second lock it went on: %v", m)
+	}
+	h.raise(rival, "go", nil)
+	h.output(rival, "1")
+	h.waits(owner)
+	lockedBy("b", owner)
+	h.signal("b", "add", "late")
+	h.raise(owner, "go", nil)
+	h.output(owner, "1")
+	h.tallied("a", "first third signal")
+	h.tallied("b", "zero rival second late")
+
+	// What waits for its locks after a rewind can be ended, and leaves none.
+	fixed.Store(false)
+	owner = h.begin("owner")
+	h.status(owner, api.RUNTIME_STATUS_FAILED, patience)
+	rival = h.begin("rival")
+	h.waits(rival)
+	must(t, h.Rewind(t.Context(), owner, ""))
+	lockedBy("a", owner)
+	must(t, h.TerminateOrchestration(t.Context(), owner, "enough"))
+	h.status(owner, api.RUNTIME_STATUS_TERMINATED, patience)
+	h.tallied("a", "first third signal first")
+	h.raise(rival, "go", nil)
+	h.output(rival, "1")
+	h.tallied("b", "zero rival second late rival")
+	h.noMessages(time.Second)
+}

@@ -96,6 +96,7 @@ func TestC64TextThatCannotBeStored(t *testing.T)               { onStores(t) }
 func TestRewindAfterABug(t *testing.T)                         { onStores(t) }
 func TestRewindLearnsOfTheChildren(t *testing.T)               { onStores(t) }
 func TestRewindOfATree(t *testing.T)                           { onStores(t) }
+func TestRewindGetsTheLocksBack(t *testing.T)                  { onStores(t) }
 func TestEntitiesKeepTheOrder(t *testing.T)                    { onStores(t) }
 func TestEntityFailuresAreUndone(t *testing.T)                 { onStores(t) }
 func TestEntityLocksExclude(t *testing.T)                      { onStores(t) }

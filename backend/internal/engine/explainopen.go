@@ -87,6 +87,9 @@ func (o *open) entityEvent(e *backend.HistoryEvent, begin func(api.Wait)) {
 	case *protos.HistoryEvent_EntityOperationFailed:
 		o.answered(v.EntityOperationFailed.GetRequestId())
 	case *protos.HistoryEvent_EntityLockGranted:
+		if e.GetEventId() == backend.RewoundGrant {
+			break // it waits for it once more
+		}
 		o.answered(v.EntityLockGranted.GetCriticalSectionId())
 	}
 }

@@ -21,7 +21,8 @@ import (
 // activities run again, these children are rewound too. Everything before is
 // replayed as it was, so that the code finds its own decisions; in the turn
 // that failed it may decide more than is recorded. The instance learns what
-// became of its children while it was over.
+// became of its children while it was over. The locks of entities that it gave back as
+// it failed it asks for again, and none of its code runs until it has them.
 func (e *Engine) RewindInstance(ctx context.Context, id api.InstanceID, reason string) error {
 	for {
 		err := e.rewind(ctx, id)
@@ -69,6 +70,7 @@ type rewound struct {
 	row     *store.Instance // as it was found
 	history []byte
 	results []*backend.HistoryEvent // of children that ended meanwhile
+	locks   *turnCommit             // what it asks of entities
 	open    map[int32]*backend.HistoryEvent
 
 	next *store.Instance // made by build
@@ -90,6 +92,9 @@ func (r *rewinding) add(ctx context.Context, row *store.Instance) error {
 
 func (r *rewinding) release() {
 	for _, p := range r.parts {
+		if p.locks != nil {
+			p.locks.release()
+		}
 		r.e.unpin(p.i)
 	}
 	for _, i := range r.wait {
@@ -110,9 +115,11 @@ func (r *rewinding) plan(ctx context.Context, p *rewound) error {
 	}); err != nil {
 		return err
 	}
+	var locks backend.LockLedger
 	last, turn := 0, 0 // the last decision, and the turn that failed
 	failed, children := map[int32]int{}, map[int32]*protos.SubOrchestrationInstanceCreatedEvent{}
 	for n, ev := range events {
+		locks.Add(ev)
 		switch t := ev.GetEventType().(type) {
 		case *protos.HistoryEvent_OrchestratorStarted:
 			turn = n
@@ -155,11 +162,18 @@ func (r *rewinding) plan(ctx context.Context, p *rewound) error {
 		if n == turn && ev.GetOrchestratorStarted() != nil {
 			ev.EventId = backend.RewoundTurn
 		}
+		if g := ev.GetEntityLockGranted(); g != nil && locks.Held(g.GetCriticalSectionId()) {
+			ev.EventId = backend.RewoundGrant
+		}
 		kept = append(kept, ev)
 	}
 	var err error
-	p.history, err = encodeEvents(kept)
-	return err
+	if p.history, err = encodeEvents(kept); err != nil {
+		return err
+	}
+	id := api.InstanceID(p.row.ID)
+	p.locks = &turnCommit{e: r.e, i: p.i, s: backend.NewOrchestrationRuntimeState(id, nil)}
+	return p.locks.addressAll(ctx, locks.Requests(id, r.e.Now()))
 }
 
 // child finds out what became of a child whose result is not known, or a
@@ -228,6 +242,9 @@ func (r *rewinding) build(b *builder) error {
 		row.CompletedAt, row.Output, row.Failure, row.UpdatedAt = 0, nil, nil, r.e.now()
 		lsn := b.history(row.Key, r.e.now(), p.history)
 		b.Truncate = append(b.Truncate, store.Truncate{Key: row.Key, Before: lsn})
+		if err := p.locks.send(b); err != nil {
+			return err
+		}
 		p.msgs, p.kept = nil, nil
 		for _, ev := range p.results {
 			seq, err := b.store(row.Key, ev)
@@ -261,6 +278,7 @@ func (r *rewinding) apply(err error) {
 		}
 		i.row, i.again = p.next, true // what is open is found when the history is read
 		i.inbox = append(i.inbox, p.msgs...)
+		p.locks.deliver()
 		r.e.notify(i.id)
 		r.e.makeReady(i)
 		r.e.arm(i)

@@ -102,7 +102,16 @@ func (i *instance) wantsTurn(now int64) bool {
 // blocked reports whether no passing of time gives the instance a turn.
 func (i *instance) blocked() bool {
 	stalled := i.row != nil && i.row.Stalled != ""
-	return i.gone || i.finished() || !i.exists() || ((stalled || i.held) && !i.hasTerminate())
+	return i.gone || i.finished() || !i.exists() || ((stalled || i.held || (i.turn == nil && i.lacksLocks())) && !i.hasTerminate())
+}
+
+// lacksLocks reports whether the instance waits for locks of entities that a rewind asks for anew.
+func (i *instance) lacksLocks() bool {
+	return i.state != nil && i.state.LacksLocks(func(section string) bool {
+		return slices.ContainsFunc(i.inbox, func(m *message) bool {
+			return m.event.GetEntityLockGranted().GetCriticalSectionId() == section
+		})
+	})
 }
 
 // notBefore is when the instance may have its next turn.
@@ -268,6 +277,11 @@ func (e *Engine) begin(ctx context.Context, i *instance) (*backend.Orchestration
 	}
 	if i.gone || i.finished() {
 		e.leave(i)
+		return nil, nil
+	}
+	if i.lacksLocks() && !i.hasTerminate() { // it was read from the store just now
+		e.leave(i)
+		e.settle(i)
 		return nil, nil
 	}
 	e.unidle(i)
