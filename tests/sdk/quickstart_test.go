@@ -18,6 +18,10 @@ func TestQuickstart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Run("go", func(t *testing.T) {
+		t.Parallel()
+		hello(t, exec.CommandContext(t.Context(), "go", "run", dir, serve(t, sqlite).grpc))
+	})
 	for _, q := range []struct {
 		application
 		file string
@@ -35,12 +39,18 @@ func TestQuickstart(t *testing.T) {
 			defer cancel()
 			cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 			cmd.Env = append(os.Environ(), env...)
-			var stderr strings.Builder
-			cmd.Stderr = &stderr
-			out, err := cmd.Output()
-			if err != nil || strings.TrimSpace(string(out)) != "Hello, Ada" {
-				t.Errorf("%v: %q\n%s", err, out, stderr.String())
-			}
+			hello(t, cmd)
 		})
+	}
+}
+
+// hello runs the program, which greets.
+func hello(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil || strings.TrimSpace(string(out)) != "Hello, Ada" {
+		t.Errorf("%v: %q\n%s", err, out, stderr.String())
 	}
 }
