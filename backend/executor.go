@@ -74,6 +74,7 @@ func RegisterGrpcExecutor(
 	for _, f := range opts {
 		f(e)
 	}
+	e.options.Joined = e.revive
 	e.work = sidecar.NewDispatcher(e.options)
 	protos.RegisterTaskHubSidecarServiceServer(services, &grpcService{grpcExecutor: e, patience: unknownPatience})
 	protos.RegisterOperationsServer(services, &operations{be: be, workers: e})

@@ -67,7 +67,7 @@ func (o *oversize) remember(id api.InstanceID, err error) error {
 	if len(o.ids) < maxOversize {
 		o.ids[id] = tooLarge.Bytes
 	}
-	return &stallError{err}
+	return &stallError{err, tooLarge}
 }
 
 // take forgets those of up to so many bytes, and returns them.
@@ -84,17 +84,31 @@ func (o *oversize) take(bytes int) (ids []api.InstanceID) {
 }
 
 // stallError asks for an instance to be set aside instead of tried again.
-type stallError struct{ error }
+type stallError struct {
+	error
+	tooLarge *sidecar.OversizeError
+}
 
 func (e *stallError) Unwrap() error { return e.error }
 
+// stalled is told that an instance was set aside: a worker that can take it may have come meanwhile.
+func (e *grpcExecutor) stalled(ctx context.Context, err *stallError) {
+	if e.work.Takes(err.tooLarge) {
+		e.reviveUpTo(ctx, err.tooLarge.Bytes)
+	}
+}
+
 // revive lets the instances go on that wait for a worker that can take as much as this one.
 func (e *grpcExecutor) revive(ctx context.Context, req *protos.GetWorkItemsRequest) {
+	e.reviveUpTo(ctx, e.work.Reach(ctx, req))
+}
+
+func (e *grpcExecutor) reviveUpTo(ctx context.Context, bytes int) {
 	st, ok := e.be.(InstanceStaller)
 	if !ok {
 		return
 	}
-	for _, id := range e.oversize.take(e.work.Reach(ctx, req)) {
+	for _, id := range e.oversize.take(bytes) {
 		if err := st.ReviveInstance(ctx, id); err != nil && !errors.Is(err, api.ErrInstanceNotFound) {
 			e.log.Warnf("%s stays stalled: %v", id, err)
 		}

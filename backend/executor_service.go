@@ -67,7 +67,6 @@ func (s *grpcService) GetWorkItems(
 		}
 	}
 	s.log.Infof("worker connected")
-	s.revive(stream.Context(), req)
 	err := s.work.Serve(stream.Context(), req, s.shutdown, stream.Send)
 	s.log.Infof("worker disconnected: %v", err)
 	return err

@@ -106,6 +106,9 @@ func (p *orchestrationProcessor) ProcessWorkItem(ctx context.Context, item WorkI
 			if err := st.StallInstance(ctx, wi, stall.Error()); err != nil {
 				return err
 			}
+			if e, ok := p.exec.(*grpcExecutor); ok {
+				e.stalled(ctx, stall)
+			}
 			return fmt.Errorf("%w: %s is stalled", ErrWorkItemLockLost, wi.InstanceID)
 		}
 	}

@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -128,6 +129,34 @@ func TestDrain(t *testing.T) {
 		synctest.Wait()
 		if !busy.done || status.Code(busy.err) != codes.Unavailable || !begun.done || begun.err != nil {
 			t.Errorf("after its answer: %v, %v, %v", busy.done, busy.err, begun.err)
+		}
+		checkEmpty(t, d)
+	})
+}
+
+// TestTakesWhatNobodyTook asks, after an OversizeError, whether a worker has come that can.
+func TestTakesWhatNobodyTook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		joined := 0
+		d := NewDispatcher(Options{MaxMessage: 1000, Joined: func(context.Context, *protos.GetWorkItemsRequest) { joined++ }})
+		streaming := []protos.WorkerCapability{protos.WorkerCapability_WORKER_CAPABILITY_HISTORY_STREAMING}
+		hosting := func(name string) *protos.WorkItemFilters {
+			return &protos.WorkItemFilters{Orchestrations: []*protos.OrchestrationFilter{{Name: name}}}
+		}
+		long := &protos.OrchestratorRequest{InstanceId: strings.Repeat("x", 1001)}
+		plain := connect(d, &protos.GetWorkItemsRequest{}, nil)
+		other := connect(d, &protos.GetWorkItemsRequest{WorkItemFilters: hosting("b"), Capabilities: streaming}, nil)
+		_, _, err := d.Orchestrator(t.Context(), "a", "", long, Turned{}, 0)
+		tooLarge := (*OversizeError)(nil)
+		if !errors.As(err, &tooLarge) || d.Takes(tooLarge) {
+			t.Fatalf("%v, though one takes it: %v", err, d.Takes(tooLarge))
+		}
+		able := connect(d, &protos.GetWorkItemsRequest{WorkItemFilters: hosting("a"), Capabilities: streaming}, nil)
+		if !d.Takes(tooLarge) || joined != 3 {
+			t.Errorf("a worker that can take it is not seen, after %d came", joined)
+		}
+		for _, w := range []*worker{plain, other, able} {
+			w.stop()
 		}
 		checkEmpty(t, d)
 	})

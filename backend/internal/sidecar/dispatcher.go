@@ -29,6 +29,8 @@ type Options struct {
 	TurnLease time.Duration
 	// ActivityLease is the same for activities; 0 lets them take any time.
 	ActivityLease time.Duration
+	// Joined is called for each worker once it may be given work; nil for nothing.
+	Joined func(context.Context, *protos.GetWorkItemsRequest)
 }
 
 // An abandoned item goes to other workers at once; those that abandoned it see

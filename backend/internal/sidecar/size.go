@@ -60,6 +60,15 @@ func (d *Dispatcher) Reach(ctx context.Context, req *protos.GetWorkItemsRequest)
 	return 0
 }
 
+// Takes reports whether a worker has come that hosts the turn which nobody took, and can take it.
+func (d *Dispatcher) Takes(err *OversizeError) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.ContainsFunc(d.streams, func(s *stream) bool {
+		return s.hosts(orchestration, err.name, err.version) && (s.streaming || err.Bytes <= s.maxMessage)
+	})
+}
+
 // bytes is the size of the whole request.
 func (it *item) bytes() int {
 	if it.size == 0 {
@@ -86,8 +95,9 @@ func (s *stream) fits(it *item) bool {
 
 // OversizeError says that no connected worker that hosts the item can take it.
 type OversizeError struct {
-	What         string // kind and name
-	Bytes, Limit int
+	What          string // kind and name
+	Bytes, Limit  int
+	name, version string
 }
 
 func (e *OversizeError) Error() string {
@@ -96,7 +106,7 @@ func (e *OversizeError) Error() string {
 
 // oversize is the error for an item that streams host, of which the most generous takes limit bytes.
 func oversize(it *item, limit int) error {
-	e := &OversizeError{Bytes: it.bytes(), Limit: limit, What: kindNames[it.key.kind] + " " + strconv.Quote(it.name)}
+	e := &OversizeError{Bytes: it.bytes(), Limit: limit, What: kindNames[it.key.kind] + " " + strconv.Quote(it.name), name: it.name, version: it.version}
 	if it.key.kind == orchestration {
 		return fmt.Errorf("the history of %w, and none of them can stream a history", e)
 	}

@@ -105,6 +105,9 @@ func (d *Dispatcher) Serve(
 		return errDrained
 	}
 	defer d.leave(s)
+	if d.opts.Joined != nil {
+		d.opts.Joined(ctx, req)
+	}
 	ended := make(chan error, 1)
 	go func() { ended <- d.feed(ctx, s, shutdown, send) }()
 	select {
