@@ -227,8 +227,8 @@ func TestGrpcWorkerThatStopsReading(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for err := error(nil); ; {
-		if _, err = deaf.Recv(); err != nil { // after what had fit into the window
+	for {
+		if _, err := deaf.Recv(); err != nil { // after what had fit into the window
 			if status.Code(err) != codes.Unavailable {
 				t.Errorf("its stream ended with %v", err)
 			}

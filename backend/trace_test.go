@@ -1,7 +1,6 @@
 package backend
 
 import (
-	"context"
 	"testing"
 
 	"go.opentelemetry.io/otel"
@@ -21,7 +20,7 @@ func TestNoSpanWhereNobodyTakesIt(t *testing.T) {
 		kind: ActivityWork, name: "a", instance: "i",
 		parent: &protos.TraceContext{TraceParent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"},
 	}
-	ctx := context.WithValue(t.Context(), struct{}{}, 1)
+	ctx := t.Context()
 	spans := func(w *taskWorker) (allocations float64, made bool) {
 		allocations = testing.AllocsPerRun(100, func() {
 			inner, span := w.trace(ctx, of)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log"
 	"os"
 
 	"google.golang.org/grpc"
@@ -34,7 +33,8 @@ func main() {
 		address = os.Args[1]
 	}
 	if err := run(context.Background(), address); err != nil {
-		log.Fatal(err)
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 }
 
@@ -43,7 +43,7 @@ func run(ctx context.Context, address string) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	r := task.NewTaskRegistry()
 	if err := r.AddActivityN("greet", greet); err != nil {
 		return err

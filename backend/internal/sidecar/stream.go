@@ -74,7 +74,7 @@ func addFilter(to map[string][]string, name string, versions []string) {
 // accepts reports whether the stream takes the item now.
 func (s *stream) accepts(it *item) bool {
 	k := it.key.kind
-	return !it.avoid[s] && !(it.suspect() && s.trying != nil) && s.credit(k) && s.hosts(k, it.name, it.version) && s.fits(it)
+	return !it.avoid[s] && (!it.suspect() || s.trying == nil) && s.credit(k) && s.hosts(k, it.name, it.version) && s.fits(it)
 }
 
 func (s *stream) credit(k kind) bool { return s.limit[k] == 0 || s.count[k] < s.limit[k] }
