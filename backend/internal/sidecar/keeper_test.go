@@ -40,7 +40,8 @@ func TestTurnsWaitForTheirKeeper(t *testing.T) {
 			synctest.Wait()
 			return c
 		}
-		one, two, three := next("1", Turned{}), (*call)(nil), (*call)(nil)
+		var two, three *call
+		one := next("1", Turned{})
 		finish(d, <-sent)
 		two = next("2", Turned{})
 		finish(d, <-sent)
