@@ -189,6 +189,8 @@ func (s *Server) newGRPC() *grpc.Server {
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: s.opts.keepaliveTime, Timeout: s.opts.keepaliveTimeout}),
 		// Peers may ask as often as they like: SDKs, and the proxies before them, differ.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 100 * time.Millisecond, PermitWithoutStream: true}),
+		// Calls run on goroutines whose stacks have grown already; those beyond so many get one of their own.
+		grpc.NumStreamWorkers(64),
 		grpc.InTapHandle(s.guard.admit),
 		grpc.ChainUnaryInterceptor(s.stats.calls.UnaryServerInterceptor(), s.audit.unary),
 		grpc.ChainStreamInterceptor(s.stats.calls.StreamServerInterceptor()),
