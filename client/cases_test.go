@@ -20,6 +20,7 @@ import (
 
 // beside are the cases that have nothing to do with the wire, and why.
 var beside = map[string]string{
+	"C02EventsOfOneNameAreAFIFO":    "2,500 activities one after another take their time over a wire; the SDKs' many_events_in_order has 100",
 	"C15TerminateStopsActivities":   "the protocol has no word for the end of an activity that runs; what is queued is in package server's TestC15",
 	"C37ShutdownAbandonsActivities": "the worker has a stop of its own: TestWorkerDrainHasALimit",
 	"C38ShutdownKeepsItsDeadline":   "the same",
