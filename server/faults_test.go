@@ -271,6 +271,9 @@ func TestManyConnections(t *testing.T) {
 	t.Cleanup(func() { goleak.VerifyNone(t) })
 	b := start(t, "", Options{})
 	n := 2000
+	if raceEnabled {
+		n = 700 // the detector takes the memory of more
+	}
 	var files syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err == nil { // both ends are in this process
 		n = min(n, int(files.Cur)/2-100)
