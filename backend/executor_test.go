@@ -191,7 +191,7 @@ func TestGrpcWorkerConnection(t *testing.T) {
 // to others, which were never held up.
 func TestGrpcWorkerThatStopsReading(t *testing.T) {
 	b := newExecutorBench(t, &fullFake{plainFake: newPlainFake(instance("i", api.RUNTIME_STATUS_RUNNING))},
-		func(e *grpcExecutor) { e.options.SendTimeout = 200 * time.Millisecond })
+		func(e *grpcExecutor) { e.options.SendTimeout = 2 * time.Second })
 	const n = 40
 	big := strings.Repeat("x", 64<<10) // two of them are more than the window of a stream
 	results := make(chan error, n)

@@ -2,4 +2,4 @@
 
 package server
 
-const raceEnabled = true // the server is built as the test was
+const raceEnabled = true
