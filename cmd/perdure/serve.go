@@ -35,7 +35,7 @@ func (f *serveFlags) add(cmd *cobra.Command, db string) {
 	flags.DurationVar(&o.Drain, "drain", 10*time.Second, "how long a stopping server lets workers finish what they have")
 	flags.StringSliceVar(&o.HubNames, "hubs", nil, "names of further task hubs that clients may use (default any)")
 	flags.IntVar(&o.MaxHubs, "max-hubs", 100, "how many further task hubs may be open")
-	flags.StringVar(&f.workerMessage, "worker-message", "4MiB", "the largest gRPC message that your workers accept; payloads are bounded by three quarters of it")
+	flags.StringVar(&f.workerMessage, "worker-message", "4MiB", "the largest gRPC message that all your workers accept; payloads are bounded by three quarters of it")
 	flags.DurationVar(&o.ActivityTimeout, "activity-timeout", 0, "after how long an unanswered activity goes to another worker (default never)")
 	flags.BoolVar(&f.relaxed, "relaxed-durability", false, "do not wait for the disk at each commit: a power failure may lose the last ones")
 	flags.StringArrayVar(&f.retention, "retention", nil, "how long to keep finished instances, such as completed=7d, failed,terminated=30d or all@Order=90d; the first that matches counts")
