@@ -44,6 +44,7 @@ generate: ## regenerate api/protos (needs protoc)
 verify: ## check that nothing generated is stale: go.mod, api/protos, the golden API (needs protoc)
 	$(GO) mod tidy -diff
 	$(GO) mod verify
+	$(GO) -C bench/sidecar vet .
 	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && \
 	  $(MAKE) --no-print-directory generate PROTOS="$$fresh" && \
 	  for f in "$$fresh"/*.go; do \
