@@ -22,6 +22,7 @@ type bed struct {
 	stop   func(context.Context) error
 	acts   atomic.Int64
 	events chan int
+	round  string // set before the ids of a second run on one file
 
 	mu   sync.Mutex
 	seen map[api.InstanceID]bool

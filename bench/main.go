@@ -6,6 +6,7 @@
 //	W4  n orchestrations of one activity, one at a time on an idle engine: latency
 //	W5  one orchestration that receives n events one after another: round trip
 //	W6  n orchestrations of one timer of a second
+//	S1  n orchestrations that sleep for a year: reopening, memory, and W1 beside them
 //	L1  lists and searches over n finished instances: latency
 //	E1  one orchestration that calls an entity n times, one after another
 //	E2  n signals to k entities, from several starters
@@ -70,7 +71,7 @@ type config struct {
 
 func main() {
 	var c config
-	flag.StringVar(&c.workload, "w", "W1", "workload, W1 to W6, L1, E1, E2")
+	flag.StringVar(&c.workload, "w", "W1", "workload, W1 to W6, S1, L1, E1, E2")
 	flag.IntVar(&c.n, "n", 0, "size; 0 for the workload's default")
 	flag.IntVar(&c.k, "k", 5, "W1: activities of each orchestration; E2: entities")
 	flag.IntVar(&c.starters, "starters", 8, "W1, W6, E2: concurrent calls")
@@ -88,7 +89,7 @@ func main() {
 		os.Exit(2)
 	}
 	if c.n == 0 {
-		c.n = map[string]int{"W1": 2000, "W2": 1000, "W3": 1000, "W4": 100, "W5": 100, "W6": 2000, "L1": 1_000_000, "E1": 1000, "E2": 5000}[c.workload]
+		c.n = map[string]int{"W1": 2000, "W2": 1000, "W3": 1000, "W4": 100, "W5": 100, "W6": 2000, "S1": 1_000_000, "L1": 1_000_000, "E1": 1000, "E2": 5000}[c.workload]
 	}
 	if err := run(c, *timeout); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)

@@ -38,6 +38,8 @@ func (e *bed) measure(ctx context.Context, c config, l *line) error {
 		return e.roundTrips(ctx, l, c.n)
 	case "W6":
 		return e.many(ctx, l, "timer", c.n, 1000, c.starters)
+	case "S1":
+		return e.sleepers(ctx, c, l)
 	case "L1":
 		return e.lists(ctx, l, c.n)
 	case "E1":
@@ -52,7 +54,7 @@ func (e *bed) measure(ctx context.Context, c config, l *line) error {
 // function; that all are completed durably is checked after it.
 func (e *bed) many(ctx context.Context, l *line, name string, n, size, starters int) error {
 	done := e.expect(n)
-	id := func(i int) string { return fmt.Sprintf("%s-%06d", name, i) }
+	id := func(i int) string { return fmt.Sprintf("%s%s-%06d", e.round, name, i) }
 	begin := time.Now()
 	var next atomic.Int64
 	g, gctx := errgroup.WithContext(ctx)
