@@ -97,7 +97,7 @@ func interpret(c *task.OrchestrationContext) (any, error) {
 		case 5:
 			var v int
 			if err := c.CallSubOrchestrator("child", task.WithSubOrchestratorInput(p.Step)).Await(&v); err != nil || v != p.Step {
-				return nil, fmt.Errorf("child %d: %v", v, err)
+				return nil, fmt.Errorf("child %d: %w", v, err)
 			}
 		case 6:
 			ts := make([]task.Task, 5)
@@ -106,7 +106,7 @@ func interpret(c *task.OrchestrationContext) (any, error) {
 			}
 			var out []int
 			if err := c.WhenAll(ts...).Await(&out); err != nil || fmt.Sprint(out) != "[1 2 3 4 5]" {
-				return nil, fmt.Errorf("all: %v %v", out, err)
+				return nil, fmt.Errorf("all: %v %w", out, err)
 			}
 		case 7:
 			name := []string{"a", "b"}[r.IntN(2)]
