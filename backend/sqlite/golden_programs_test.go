@@ -36,6 +36,7 @@ var goldenRuns = map[string]goldenRun{
 	"events": {raise("a", "b", "a"), api.RUNTIME_STATUS_COMPLETED}, "again": {raise("e", "e", "e"), api.RUNTIME_STATUS_COMPLETED},
 	"children": {raise(), api.RUNTIME_STATUS_COMPLETED}, "entities": {raise(), api.RUNTIME_STATUS_COMPLETED},
 	"versions": {raise(), api.RUNTIME_STATUS_COMPLETED}, "fails": {raise(), api.RUNTIME_STATUS_FAILED},
+	"kept": {raise("e", "e", "begin", "begin"), api.RUNTIME_STATUS_COMPLETED},
 	"terminated": {func(ctx context.Context, c backend.Client, id api.InstanceID) error {
 		if _, err := c.WaitForOrchestrationStart(ctx, id); err != nil {
 			return err
@@ -130,6 +131,22 @@ func goldenPrograms(t *testing.T) *task.TaskRegistry {
 				return nil, err
 			}
 			ctx.ContinueAsNew(n-1, task.WithKeepUnprocessedEvents())
+			return nil, nil
+		},
+		"kept": func(ctx *task.OrchestrationContext) (any, error) {
+			var n int
+			var s string
+			if err := ctx.GetInput(&n); err != nil {
+				return nil, err
+			}
+			if n == 0 {
+				err := ctx.WaitForSingleEvent("e", -1).Await(nil)
+				return s, errors.Join(err, ctx.WaitForSingleEvent("e", -1).Await(&s), ctx.CallActivity("inc", task.WithActivityInput(0)).Await(nil))
+			}
+			if err := ctx.WaitForSingleEvent("begin", -1).Await(nil); err != nil { // both e are there by now
+				return nil, err
+			}
+			ctx.ContinueAsNew(0, task.WithKeepUnprocessedEvents())
 			return nil, nil
 		},
 		"children": func(ctx *task.OrchestrationContext) (any, error) {
